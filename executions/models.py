@@ -1,0 +1,140 @@
+"""Runs, what their nodes did, their events, and the commands sent to them."""
+
+from __future__ import annotations
+
+import uuid
+
+import uuid_utils.compat
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+
+from executions.statuses import NodeStatus, RunStatus
+from flows.fields import JSONTextField
+from flows.models import Flow, FlowVersion
+
+
+def new_execution_id() -> uuid.UUID:
+    """A UUIDv7 (RFC 9562, 5.7): ids sort by the time they were made."""
+    return uuid_utils.compat.uuid7()
+
+
+class Mode(models.TextChoices):
+    """What started a run."""
+
+    MANUAL = "manual", "Manual"
+    API = "api", "API"
+    CLI = "cli", "Command line"
+    RETRY = "retry", "Retry"
+
+
+class Execution(models.Model):
+    """One run of one version of a flow.
+
+    `epoch` counts who took the run: each write of a run checks it, so a worker that lost its lease writes nothing.
+    `last_seq` is the seq of its newest event, 0 before the first.
+    """
+
+    id = models.UUIDField(primary_key=True, default=new_execution_id, editable=False)
+    flow = models.ForeignKey(Flow, on_delete=models.CASCADE, related_name="executions")
+    flow_version = models.ForeignKey(FlowVersion, on_delete=models.CASCADE, related_name="executions")
+    status = models.CharField(
+        max_length=10, choices=[(s.value, s.value) for s in RunStatus], default=RunStatus.QUEUED.value
+    )
+    mode = models.CharField(max_length=10, choices=Mode.choices)
+    input = JSONTextField(default=dict)
+    output = JSONTextField(null=True, blank=True, help_text="Items by node id, of the nodes nothing hangs on.")
+    error = JSONTextField(null=True, blank=True, help_text="nodeId, type, message, hint.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    requester = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="executions"
+    )
+    parent = models.ForeignKey("self", null=True, blank=True, on_delete=models.CASCADE, related_name="children")
+    retry_of = models.ForeignKey("self", null=True, blank=True, on_delete=models.SET_NULL, related_name="retries")
+    idempotency_key = models.CharField(max_length=200, null=True, blank=True)
+    last_seq = models.PositiveIntegerField(default=0)
+    epoch = models.PositiveIntegerField(default=0)
+    lease_owner = models.CharField(max_length=100, blank=True)
+    lease_until = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("-id",)
+        indexes = [
+            models.Index(fields=["flow", "-id"], name="execution_by_flow"),
+            models.Index(fields=["status", "-id"], name="execution_by_status"),
+        ]
+        constraints = [
+            models.UniqueConstraint(fields=["requester", "idempotency_key"], name="execution_idempotency_key_once")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    def get_absolute_url(self) -> str:
+        return reverse("admin:executions_execution_change", args=[self.pk])
+
+
+class NodeExecution(models.Model):
+    """One attempt at one node of a run. A node with no row is idle."""
+
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="node_executions")
+    node_id = models.CharField(max_length=100)
+    attempt = models.PositiveIntegerField(default=1)
+    status = models.CharField(max_length=10, choices=[(s.value, s.value) for s in NodeStatus])
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+    input = JSONTextField(null=True, blank=True, help_text="Items by input port.")
+    output = JSONTextField(null=True, blank=True, help_text="Items by output port.")
+    item_counts = JSONTextField(null=True, blank=True, help_text="Number of items by output port.")
+    error = JSONTextField(null=True, blank=True, help_text="type, message, hint.")
+    retry_at = models.DateTimeField(null=True, blank=True, help_text="When the next attempt starts, if there is one.")
+    progress = JSONTextField(null=True, blank=True, help_text="fraction, message, text of a running node.")
+
+    class Meta:
+        ordering = ("id",)
+        constraints = [
+            models.UniqueConstraint(fields=["execution", "node_id", "attempt"], name="node_execution_attempt_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.node_id} #{self.attempt}"
+
+
+class ExecutionEvent(models.Model):
+    """One event of a run; append-only, `seq` contiguous from 1. `data` is the JSON text that streams send."""
+
+    pk = models.CompositePrimaryKey("execution_id", "seq")
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="events", db_index=False)
+    seq = models.PositiveIntegerField()
+    type = models.CharField(max_length=30)
+    data = models.TextField()
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("execution_id", "seq")
+
+    def __str__(self) -> str:
+        return f"{self.execution_id} #{self.seq} {self.type}"
+
+
+class Command(models.Model):
+    """What someone asked of a run; the engine that holds the run obeys and sets `taken_at`."""
+
+    class Kind(models.TextChoices):
+        PAUSE = "pause", "Pause"
+        RESUME = "resume", "Resume"
+        CANCEL = "cancel", "Cancel"
+
+    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="commands")
+    kind = models.CharField(max_length=10, choices=Kind.choices)
+    requester = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    taken_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.execution_id}"

@@ -1,0 +1,65 @@
+"""What a node is given when it runs. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from flows.graph import Node
+
+Item = dict[str, Any]
+"""One JSON object."""
+Items = list[Item]
+Ports = dict[str, Items]
+"""Items by port. A port that is absent delivers nothing: what hangs on it alone is skipped."""
+
+
+class NodeError(Exception):
+    """A node could not do its work. `message` says what was wrong, `hint` what to do next."""
+
+    def __init__(self, message: str, *, hint: str = "", type: str = "NodeError") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.type = type
+
+
+class Progress(Protocol):
+    async def __call__(self, fraction: float | None = None, message: str = "", text: str = "") -> None: ...
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scope:
+    """What expressions see beside `item` and `items`.
+
+    `nodes` gives the settled output items (first output port that delivered) of an upstream node by its NAME and raises
+    KeyError for one that did not run; `upstream` is the names it knows. `input` is the run's input.
+    """
+
+    flow: Mapping[str, Any] = field(default_factory=dict)  # id, name, version
+    execution: Mapping[str, Any] = field(default_factory=dict)  # id, mode, startedAt
+    input: Mapping[str, Any] = field(default_factory=dict)
+    nodes: Callable[[str], Items] = lambda name: []
+    upstream: tuple[str, ...] = ()
+    now: str = ""  # ISO 8601, UTC; one value for a whole node attempt
+
+
+@dataclass(kw_only=True, slots=True)
+class NodeContext:
+    """One attempt at one node.
+
+    `inputs` holds the items of every input port that delivered. `params` are the node's parameters, resolved and cleaned
+    against the first item; `params_for()` gives one dict per item of the first input port, in order (resolved in one batch).
+    `idempotency_key` is the same for every attempt at this node in this run, also after a crash: hand it to services that
+    deduplicate. `progress` may be called as often as a node likes: what piles up within a moment is sent as one event.
+    """
+
+    node: Node
+    attempt: int
+    inputs: Ports
+    scope: Scope
+    idempotency_key: str
+    progress: Progress
+    params: dict[str, Any] = field(default_factory=dict)
+    params_for: Callable[[], Awaitable[list[dict[str, Any]]]]

@@ -1,0 +1,49 @@
+"""Flows and their immutable versions."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.urls import reverse
+
+from flows.fields import JSONTextField
+
+
+class Flow(models.Model):
+    """What people draw. `head` is the number of its newest version."""
+
+    name = models.CharField(max_length=200)
+    slug = models.SlugField(max_length=200, unique=True)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="flows")
+    active = models.BooleanField(default=True, help_text="An inactive flow starts no new run.")
+    head = models.PositiveIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        ordering = ("id",)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def get_absolute_url(self) -> str:
+        return reverse("flow-edit", args=[self.pk])
+
+
+class FlowVersion(models.Model):
+    """One saved graph of a flow; never changed once it is there."""
+
+    flow = models.ForeignKey(Flow, on_delete=models.CASCADE, related_name="versions")
+    number = models.PositiveIntegerField()
+    graph = JSONTextField()
+    checksum = models.CharField(max_length=64, help_text="SHA-256 of the canonical JSON of the graph.")
+    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
+    note = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ("flow", "-number")
+        constraints = [models.UniqueConstraint(fields=["flow", "number"], name="flow_version_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.flow} v{self.number}"
