@@ -1,0 +1,229 @@
+"""The parameters of a node: checked by its type's form when a flow is saved, resolved and cleaned when the node runs."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from django import forms
+from django.core.exceptions import ValidationError
+
+from flows.context import Item, NodeContext, NodeError
+from flows.expressions import check, has_expressions, is_expression, resolve
+from flows.graph import Node
+
+ParamsForm = type[forms.BaseForm]
+Values = dict[str, Any]
+
+IMMUTABLE = (str, int, float, bool, type(None))
+REMEMBERED_NODES = 4096
+
+
+def check_params(form_class: ParamsForm, params: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with a node's parameters as they are saved: (field, message) pairs, field "" for the form as a whole.
+
+    Literal values are checked by the form; of an expression only the syntax can be, so with one among the parameters the
+    others are checked field by field: the form's own `clean` may need them all.
+    """
+    fields = form_class.base_fields
+    problems = [(name, f"There is no parameter {name!r}.") for name in params if name not in fields]
+    literals = {}
+    for name, value in with_defaults(form_class, params).items():
+        if has_expressions(value):
+            problems += [(name, message) for message in _syntax_problems(value)]
+        elif not _is_structure_for_text(fields[name], value):
+            literals[name] = value
+        else:
+            problems.append((name, "Enter text, not a list or an object."))
+    if len(literals) == len(fields):
+        return problems + _form_problems(form_class, literals)
+    return problems + [(name, message) for name, value in literals.items() for message in _problems(fields[name], value)]
+
+
+def with_defaults(form_class: ParamsForm, params: Mapping[str, Any]) -> Values:
+    """The parameters that the form has a field for; one that is left out is its field's `initial`."""
+    return {
+        name: params[name] if name in params else _initial(field) for name, field in form_class.base_fields.items()
+    }
+
+
+async def fill_params(form_class: ParamsForm, ctx: NodeContext, items: Sequence[Item]) -> None:
+    """Set `params` and `params_for` of a node's context. Raises NodeError for a parameter without a valid value."""
+    prepared = _prepare(form_class, ctx.node)
+    if not prepared.dynamic:
+        ctx.params = params = prepared.fresh()
+        ctx.params_for = _Repeated(params, len(items))
+        return
+    per_item = _PerItem(prepared, items, ctx)
+    ctx.params_for = per_item
+    ctx.params = await per_item.first()
+
+
+class _Prepared:
+    """The parameters of one node, as far as they are the same for every run.
+
+    `static` are the cleaned ones without an expression, `dynamic` the raw ones with.
+    """
+
+    __slots__ = ("dynamic", "fields", "node", "shareable", "static")
+
+    def __init__(self, form_class: ParamsForm, node: Node) -> None:
+        self.node = node
+        self.fields = form_class.base_fields
+        values = with_defaults(form_class, node.params)
+        self.dynamic = {name: value for name, value in values.items() if has_expressions(value)}
+        self.static = {
+            name: clean_value(name, self.fields[name], value)
+            for name, value in values.items()
+            if name not in self.dynamic
+        }
+        self.shareable = all(isinstance(value, IMMUTABLE) for value in self.static.values())
+
+    def fresh(self) -> Values:
+        """The static parameters, for one attempt: what it changes in them no other one sees."""
+        return dict(self.static) if self.shareable else copy.deepcopy(self.static)
+
+    def combined(self, resolved: Mapping[str, Any]) -> Values:
+        """All parameters of one item, cleaned, in the order of the form. Raises NodeError."""
+        static = self.fresh()
+        return {
+            name: static[name] if name in static else clean_value(name, field, _resolved(field, resolved[name]))
+            for name, field in self.fields.items()
+        }
+
+
+class _Repeated:
+    """`params_for` of a node without expressions."""
+
+    __slots__ = ("count", "params")
+
+    def __init__(self, params: Values, count: int) -> None:
+        self.params = params
+        self.count = count
+
+    async def __call__(self) -> list[Values]:
+        return [self.params] * self.count
+
+
+class _PerItem:
+    """`params_for` of a node with expressions: the first item is resolved before the node runs, the rest when asked for."""
+
+    __slots__ = ("_all", "_ctx", "_items", "_prepared")
+
+    def __init__(self, prepared: _Prepared, items: Sequence[Item], ctx: NodeContext) -> None:
+        self._prepared = prepared
+        self._items = items
+        self._ctx = ctx
+        self._all: list[Values] | None = None
+
+    async def first(self) -> Values:
+        """The parameters for the first item; for no item at all, a dict that raises only when it is read."""
+        if self._items:
+            return (await self._resolve(self._items[:1]))[0]
+        try:
+            return (await self._resolve([{}]))[0]
+        except NodeError as error:
+            return _Unresolved(error)
+
+    async def __call__(self) -> list[Values]:
+        if self._all is None:
+            self._all = await self._resolve(self._items)
+        return self._all
+
+    async def _resolve(self, items: Sequence[Item]) -> list[Values]:
+        resolved = await resolve(self._prepared.dynamic, items, self._ctx.scope)
+        return [self._prepared.combined(values) for values in resolved]
+
+
+class _Unresolved(dict[str, Any]):
+    """Parameters that have no value because there is no item; a node that has nothing to do need not fail on them."""
+
+    def __init__(self, error: NodeError) -> None:
+        super().__init__()
+        self._error = error
+
+    def __missing__(self, key: str) -> NoReturn:
+        raise self._error
+
+    def get(self, key: str, default: Any = None) -> NoReturn:
+        raise self._error
+
+
+# A node is cleaned once however often it runs. Held by identity, which costs less than a look at its parameters; the
+# entry holds the node itself, so that its id cannot become another one's.
+_remembered: OrderedDict[tuple[int, int], _Prepared] = OrderedDict()
+
+
+def _prepare(form_class: ParamsForm, node: Node) -> _Prepared:
+    key = (id(node), id(form_class))
+    prepared = _remembered.get(key)
+    if prepared is None:
+        _remembered[key] = prepared = _Prepared(form_class, node)
+        if len(_remembered) > REMEMBERED_NODES:
+            _remembered.popitem(last=False)
+    return prepared
+
+
+def clean_value(name: str, field: forms.Field, value: Any) -> Any:
+    """A parameter's value as its field cleans it. Raises NodeError, which names the parameter."""
+    problems = ["Enter text, not a list or an object."] if _is_structure_for_text(field, value) else []
+    if not problems:
+        try:
+            return field.clean(value)
+        except ValidationError as error:
+            problems = list(error.messages)
+    raise NodeError(
+        f"Parameter {name!r} ({_shown(value)}): {' '.join(problems)}",
+        hint="Change the parameter, or the expression that gives its value.",
+        type="BadParameter",
+    )
+
+
+def _problems(field: forms.Field, value: Any) -> list[str]:
+    try:
+        field.clean(value)
+    except ValidationError as error:
+        return list(error.messages)
+    return []
+
+
+def _form_problems(form_class: ParamsForm, values: Values) -> list[tuple[str, str]]:
+    errors = form_class(data=values).errors
+    return [
+        ("" if name == forms.forms.NON_FIELD_ERRORS else name, str(message))
+        for name, messages in errors.items()
+        for message in messages
+    ]
+
+
+def _syntax_problems(value: Any) -> list[str]:
+    """What is wrong with the expressions in a value, however deep; the graph's own limit bounds the depth."""
+    if isinstance(value, Mapping):
+        return [message for inner in value.values() for message in _syntax_problems(inner)]
+    if isinstance(value, list):
+        return [message for inner in value for message in _syntax_problems(inner)]
+    message = check(value) if is_expression(value) else None
+    return [f"{_shown(value)} is not an expression: {message}"] if message else []
+
+
+def _initial(field: forms.Field) -> Any:
+    return field.initial() if callable(field.initial) else field.initial
+
+
+def _is_structure_for_text(field: forms.Field, value: Any) -> bool:
+    """Whether a list or an object is given to a text field, which would take its Python source for the text."""
+    return (
+        isinstance(value, list | dict) and isinstance(field, forms.CharField) and not isinstance(field, forms.JSONField)
+    )
+
+
+def _resolved(field: forms.Field, value: Any) -> Any:
+    """What an expression gave, marked so that a JSON field takes text for the text it is and does not parse it."""
+    return forms.fields.JSONString(value) if isinstance(field, forms.JSONField) and type(value) is str else value
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else text[:100] + "..."
