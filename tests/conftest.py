@@ -7,6 +7,8 @@ from collections.abc import Generator
 
 import pytest
 
+from tests.servers import daphne_server, project_server  # noqa: F401 (fixtures)
+
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
