@@ -14,8 +14,8 @@ os.environ.setdefault("SECRET_KEY", "only-for-tests-and-long-enough-to-sign-toke
 os.environ.setdefault("ALLOWED_HOSTS", "localhost,127.0.0.1,testserver")
 os.environ.setdefault("WATAOMI_LOG_FILE", "")
 
-from wataomi.settings import *  # noqa: E402, F403
-from wataomi.settings import DATABASES  # noqa: E402
+from wataomi.settings import *  # noqa: F403
+from wataomi.settings import DATABASES
 
 # A real hash costs 0.3 s for each user of each test.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

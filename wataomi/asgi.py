@@ -5,4 +5,8 @@ import os
 from django.core.asgi import get_asgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "wataomi.settings")
-application = get_asgi_application()
+django_application = get_asgi_application()  # first: it sets Django up, and what is imported below needs that
+
+from wataomi.static_files import StaticFiles  # noqa: E402
+
+application = StaticFiles(django_application)

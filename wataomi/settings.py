@@ -1,26 +1,59 @@
-"""Settings of the project, read from the environment (and from `.env`, which never overrides it)."""
+"""Settings of the project, read from the environment (and from `.env`, which never overrides it).
+
+Each variable is documented in docs/reference/settings.md.
+"""
+
+from __future__ import annotations
 
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
+from wataomi import environment
+from wataomi.logs import logging_configuration
+
 BASE_DIR = Path(__file__).resolve().parent.parent
+environment.read_file(BASE_DIR / ".env")
 
-env = environ.Env()
-environ.Env.read_env(BASE_DIR / ".env", overwrite=False)
+# --- Security -----------------------------------------------------------------------------------------------------
 
-DEBUG = env.bool("DEBUG", default=False)
-SECRET_KEY = env.str("SECRET_KEY", default="django-insecure-for-development-only" if DEBUG else "")
+DEBUG = environment.boolean("DEBUG", default=False)
+SECRET_KEY = environment.string("SECRET_KEY", "django-insecure-for-development-only" if DEBUG else "")
 if not SECRET_KEY:
     raise ImproperlyConfigured(
         "SECRET_KEY is not set. Set the environment variable SECRET_KEY to a long random string "
         "(or DEBUG=1 for development on your own machine)."
     )
-ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"] if DEBUG else [])
-CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+ALLOWED_HOSTS = environment.strings("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+CSRF_TRUSTED_ORIGINS = environment.strings("CSRF_TRUSTED_ORIGINS")
+
+# In production a browser talks HTTPS to the proxy in front; HTTPS=0 is for a network without it.
+HTTPS = environment.boolean("HTTPS", default=not DEBUG)
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked from inside, over plain HTTP
+SECURE_HSTS_SECONDS = environment.integer("HSTS_SECONDS", 30 * 24 * 3600) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_HSTS_PRELOAD = HTTPS
+SESSION_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_SECURE = HTTPS
+X_FRAME_OPTIONS = "DENY"
+if environment.boolean("BEHIND_PROXY", default=False):
+    # Only where a proxy sets this header itself: anybody else could claim to have come by HTTPS.
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+# --- Applications -------------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
     "daphne",  # first: its `runserver` serves ASGI
@@ -38,7 +71,8 @@ INSTALLED_APPS = [
     "flows",
     "executions",
     "wataomi",
-    *env.list("WATAOMI_EXTRA_APPS", default=[]),
+    *(["demo"] if (BASE_DIR / "demo" / "__init__.py").exists() else []),
+    *environment.strings("WATAOMI_EXTRA_APPS"),
 ]
 
 MIDDLEWARE = [
@@ -69,9 +103,24 @@ TEMPLATES = [
     }
 ]
 
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+
+LOGIN_URL = "login"
+LOGIN_REDIRECT_URL = "flow-list"
+LOGOUT_REDIRECT_URL = "login"
+
+# --- Data ---------------------------------------------------------------------------------------------------------
+
 DATABASES: dict[str, dict[str, Any]] = {
-    "default": env.db_url("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
+    "default": environment.database("DATABASE_URL", f"sqlite:///{BASE_DIR / 'db.sqlite3'}")
 }
+DATABASES["default"]["CONN_MAX_AGE"] = 0
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
     DATABASES["default"]["OPTIONS"] = {
         # IMMEDIATE: a transaction takes the write lock when it begins, and waits for it there;
@@ -80,24 +129,20 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 30,
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
-    # A file: the shared in-memory database locks whole tables between threads.
-    DATABASES["default"]["TEST"] = {"NAME": str(BASE_DIR / "data" / "test.sqlite3")}
-    DATABASES["default"]["CONN_MAX_AGE"] = 0
+else:
+    DATABASES["default"].setdefault("OPTIONS", {})["pool"] = {
+        "min_size": 1,
+        "max_size": environment.integer("DATABASE_POOL_SIZE", 10, least=1),
+        "timeout": 10,
+    }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 
-LANGUAGE_CODE = "en-us"
-TIME_ZONE = "UTC"
-USE_I18N = False
-USE_TZ = True
+# --- API ----------------------------------------------------------------------------------------------------------
 
-STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
-
-LOGIN_URL = "login"
-LOGIN_REDIRECT_URL = "flow-list"
-LOGOUT_REDIRECT_URL = "login"
+# A request with a bigger body is refused with 413 (wataomi.parsers), pages' forms with 400.
+DATA_UPLOAD_MAX_MEMORY_SIZE = environment.integer("WATAOMI_MAX_BODY_BYTES", 5 * 1024 * 1024, least=1024)
 
 REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
@@ -106,13 +151,14 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["wataomi.parsers.BoundedJSONParser"],
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "PAGE_SIZE": 50,
+    "EXCEPTION_HANDLER": "wataomi.errors.api_exception_handler",
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
 SIMPLE_JWT = {
-    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=env.int("ACCESS_TOKEN_MINUTES", default=60)),
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=environment.integer("ACCESS_TOKEN_MINUTES", 60, least=1)),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=7),
 }
 SPECTACULAR_SETTINGS = {
@@ -120,10 +166,19 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "Draw flows, run them, and watch every run live.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
 }
 
+# --- Runs ---------------------------------------------------------------------------------------------------------
+
 # What a run may do, and where it runs; read through `executions.conf`, which documents each.
-WATAOMI_EXECUTOR = env.str("WATAOMI_EXECUTOR", default="embedded")
+WATAOMI_EXECUTOR = environment.string("WATAOMI_EXECUTOR", "embedded")
+
+# --- Logs ---------------------------------------------------------------------------------------------------------
+
+WATAOMI_LOG_LEVEL = environment.string("WATAOMI_LOG_LEVEL", "INFO").upper()
+WATAOMI_LOG_FILE = environment.string("WATAOMI_LOG_FILE", str(BASE_DIR / "logs" / "app.log"))
+LOGGING = logging_configuration(WATAOMI_LOG_LEVEL, WATAOMI_LOG_FILE)

@@ -1,0 +1,60 @@
+"""How the API says what went wrong: always JSON, `{"detail", "code", "hint"}` or messages by field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.http import HttpRequest, HttpResponseBase, JsonResponse
+from django.views import defaults
+from rest_framework.exceptions import APIException
+from rest_framework.response import Response
+from rest_framework.views import exception_handler
+
+API_PREFIX = "/api/"
+
+
+def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Django REST framework's answer, with the machine-readable `code` beside each `detail`."""
+    response = exception_handler(error, context)
+    if response is None:
+        return None
+    if isinstance(response.data, list):
+        response.data = {"non_field_errors": response.data}
+    if set(response.data) == {"detail"}:
+        codes = error.get_codes() if isinstance(error, APIException) else "not_found"
+        response.data["code"] = codes if isinstance(codes, str) else "error"
+    return response
+
+
+def api_not_found(request: HttpRequest, **kwargs: object) -> JsonResponse:
+    """Whatever is asked for under /api and is not there."""
+    return JsonResponse(
+        {
+            "detail": f"There is nothing at {request.path}.",
+            "code": "not_found",
+            "hint": "The API is described at /api/v1/docs.",
+        },
+        status=404,
+    )
+
+
+def _json_for_api(
+    page: Callable[..., HttpResponseBase], status: int, detail: str, code: str
+) -> Callable[..., HttpResponseBase]:
+    """An error view that answers the API in JSON, and everybody else with Django's page."""
+
+    def view(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.path.startswith(API_PREFIX):
+            return JsonResponse({"detail": detail, "code": code}, status=status)
+        return page(request, *args, **kwargs)
+
+    return view
+
+
+bad_request = _json_for_api(defaults.bad_request, 400, "The request could not be read.", "bad_request")
+permission_denied = _json_for_api(defaults.permission_denied, 403, "This is not allowed.", "permission_denied")
+page_not_found = _json_for_api(defaults.page_not_found, 404, "There is nothing here.", "not_found")
+server_error = _json_for_api(
+    defaults.server_error, 500, "The server failed on this request; its log says why.", "server_error"
+)
