@@ -20,6 +20,9 @@ ERROR_PORT = "error"
 DEEPEST_VALUE = 50
 """How many lists and objects may lie within one another in a node's parameters; orjson writes 254 at most."""
 
+LONGEST_PATH = 200
+"""What an error shows of the way to it, since the keys along it may be of any length."""
+
 INTEGER_BITS = 64
 """JSON integers beyond these are refused by orjson, and changed by every reader that takes numbers for doubles."""
 
@@ -28,6 +31,7 @@ class GraphError(ValueError):
     """The JSON is not of a graph's shape; `path` says where, e.g. `nodes[2].params`."""
 
     def __init__(self, path: str, message: str) -> None:
+        path = path[:LONGEST_PATH]
         super().__init__(f"{path}: {message}" if path else message)
         self.path = path
         self.message = message
@@ -41,7 +45,7 @@ class OnError(StrEnum):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retry:
-    """`max_attempts` counts the first one; `backoff` and `max_delay` are seconds, doubled from one attempt to the next."""
+    """`max_attempts` counts the first one; `backoff` and `max_delay` are seconds, doubled from attempt to attempt."""
 
     max_attempts: int = 1
     backoff: float = 1.0
@@ -93,8 +97,9 @@ class Graph:
 def parse_graph(value: object) -> Graph:
     """The graph that a JSON value describes; only `id` and `type` of a node and the ends of an edge have no default.
 
-    Raises GraphError where the value is not of a graph's shape, or could not be stored and read back unchanged: an unknown
-    key (it would be lost at the next save), a number beyond 64 bits or not finite, half of a surrogate pair, too deep nesting.
+    Raises GraphError where the value is not of a graph's shape, or could not be stored and read back unchanged: an
+    unknown key (it would be lost at the next save), a number beyond 64 bits or not finite, half of a surrogate pair,
+    too deep nesting.
     """
     entries = _object(value, "", known=("nodes", "edges"), required=("nodes",))
     nodes = _list(entries["nodes"], "nodes")
@@ -236,7 +241,7 @@ def _kind(value: object) -> str:
 def _check_json(value: object, path: str, depth: int = 0) -> None:
     """Raise GraphError for what cannot be stored as JSON; its own depth is bounded by DEEPEST_VALUE."""
     if depth > DEEPEST_VALUE:
-        raise GraphError(path[:200], f"is nested more than {DEEPEST_VALUE} levels deep")
+        raise GraphError(path, f"is nested more than {DEEPEST_VALUE} levels deep")
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
@@ -253,7 +258,7 @@ def _check_json(value: object, path: str, depth: int = 0) -> None:
 def _check_scalar(value: object, path: str) -> None:
     if isinstance(value, str):
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise GraphError(_printable(path), "holds half of a surrogate pair, which is not a character")
+            raise GraphError(path, "holds half of a surrogate pair, which is not a character")
     elif isinstance(value, float):
         if not math.isfinite(value):
             raise GraphError(path, "must be a finite number")
@@ -262,10 +267,6 @@ def _check_scalar(value: object, path: str) -> None:
             raise GraphError(path, f"is a number beyond {INTEGER_BITS} bits; write it as text")
     elif value is not None:
         raise GraphError(path, f"{type(value).__name__} is not a JSON value")
-
-
-def _printable(path: str) -> str:
-    return path.encode("utf-8", "backslashreplace").decode()
 
 
 def _dump_node(node: Node) -> dict[str, Any]:

@@ -34,13 +34,15 @@ class NodeType:
                 return [{**item, params["field"]: str(item[params["field"]]).upper()}
                         for item, params in zip(items, await ctx.params_for())]
 
-    `run` gets the items of the first input port (`ctx.inputs` has all ports) and returns a list of JSON objects for the
-    port `main`, or a dict of such lists by port; a port left out delivers nothing. Raise `NodeError` to say what is wrong.
-    The docstring is the help in the palette. `pure` says: no side effect, and the same output for the same input; a node
-    that is not pure starts only when all that it depends on is committed. Each attempt gets an instance of its own.
+    `run` gets the items of the first input port (`ctx.inputs` has all ports) and returns a list of JSON objects for
+    the port `main`, or a dict of such lists by port; a port left out delivers nothing. Raise `NodeError` to say what is
+    wrong. The docstring is the help in the palette. `pure` says: no side effect, and the same output for the same
+    input; a node that is not pure starts only when all that it depends on is committed. Each attempt gets an instance
+    of its own.
 
-    Of the form `Params`, a save checks everything; a run cleans each resolved value with its field alone, so put checks and
-    conversions into fields and their validators: `clean` and `clean_<field>` of the form are not called at run time.
+    Of the form `Params`, a save checks everything; a run cleans each resolved value with its field alone, so put checks
+    and conversions into fields and their validators: `clean` and `clean_<field>` of the form are not called then.
+    `ctx.params_for()` may give the same dict for every item: read from it, do not write to it.
     """
 
     name: ClassVar[str] = ""
@@ -139,9 +141,9 @@ def register(node_type: Any = None, /, *, name: str = "") -> Any:
 
 
 async def execute(node_type: AnyNodeType, ctx: NodeContext) -> Ports:
-    """One attempt at a node: its parameters resolved and cleaned, `run` called, what it returned checked. Items by port.
+    """One attempt at a node: its parameters resolved and cleaned, `run` called, its result checked. Items by port.
 
-    Raises NodeError for a parameter without a valid value and for a result of the wrong shape, and whatever `run` raises.
+    Raises NodeError for a parameter without a valid value and for a result of the wrong shape; and what `run` raises.
     """
     items = ctx.inputs.get(node_type.inputs[0] if node_type.inputs else MAIN, [])
     await fill_params(node_type.Params, ctx, items)
@@ -161,7 +163,7 @@ def _ports(node_type: AnyNodeType, result: object) -> Ports:
             raise _wrong_result(f"returned {_kind(items)} and not a list of items at the port {port!r}")
         for index, item in enumerate(items):
             if not isinstance(item, dict):
-                raise _wrong_result(f"returned {_kind(item)} and not a JSON object as item {index} of the port {port!r}")
+                raise _wrong_result(f"returned {_kind(item)}, not a JSON object, as item {index} of the port {port!r}")
     return result
 
 
@@ -189,7 +191,7 @@ def _words(class_name: str) -> str:
 
 def _check_node_type(node_type: AnyNodeType) -> None:
     who = f"Node type {node_type.__module__}.{node_type.__qualname__}"
-    if not issubclass(node_type.Params, forms.BaseForm):
+    if not issubclass(node_type.Params, forms.Form):
         raise NodeTypeError(f"{who}: `Params` must be a Django Form.")
     if not inspect.iscoroutinefunction(node_type.run):
         raise NodeTypeError(f"{who}: write its `run` with `async def`.")

@@ -1,4 +1,4 @@
-"""The parameters of a node: checked by its type's form when a flow is saved, resolved and cleaned when the node runs."""
+"""A node's parameters: checked by its type's form when a flow is saved, resolved and cleaned when the node runs."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from django import forms
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
 from flows.context import Item, NodeContext, NodeError
 from flows.expressions import check, has_expressions, is_expression, resolve
 from flows.graph import Node
 
-ParamsForm = type[forms.BaseForm]
+ParamsForm = type[forms.Form]
 Values = dict[str, Any]
 
 IMMUTABLE = (str, int, float, bool, type(None))
@@ -22,10 +22,10 @@ REMEMBERED_NODES = 4096
 
 
 def check_params(form_class: ParamsForm, params: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """What is wrong with a node's parameters as they are saved: (field, message) pairs, field "" for the form as a whole.
+    """What is wrong with a node's parameters as they are saved: (field, message) pairs, field "" for the whole form.
 
-    Literal values are checked by the form; of an expression only the syntax can be, so with one among the parameters the
-    others are checked field by field: the form's own `clean` may need them all.
+    Literal values are checked by the form; of an expression only the syntax can be, so with one among the parameters
+    the others are checked field by field: the form's own `clean` may need them all.
     """
     fields = form_class.base_fields
     problems = [(name, f"There is no parameter {name!r}.") for name in params if name not in fields]
@@ -39,14 +39,14 @@ def check_params(form_class: ParamsForm, params: Mapping[str, Any]) -> list[tupl
             problems.append((name, "Enter text, not a list or an object."))
     if len(literals) == len(fields):
         return problems + _form_problems(form_class, literals)
-    return problems + [(name, message) for name, value in literals.items() for message in _problems(fields[name], value)]
+    return problems + [
+        (name, message) for name, value in literals.items() for message in _problems(fields[name], value)
+    ]
 
 
 def with_defaults(form_class: ParamsForm, params: Mapping[str, Any]) -> Values:
     """The parameters that the form has a field for; one that is left out is its field's `initial`."""
-    return {
-        name: params[name] if name in params else _initial(field) for name, field in form_class.base_fields.items()
-    }
+    return {name: params[name] if name in params else _initial(field) for name, field in form_class.base_fields.items()}
 
 
 async def fill_params(form_class: ParamsForm, ctx: NodeContext, items: Sequence[Item]) -> None:
@@ -108,7 +108,7 @@ class _Repeated:
 
 
 class _PerItem:
-    """`params_for` of a node with expressions: the first item is resolved before the node runs, the rest when asked for."""
+    """`params_for` of a node with expressions: the first item is resolved before it runs, all when asked for."""
 
     __slots__ = ("_all", "_ctx", "_items", "_prepared")
 
@@ -192,7 +192,7 @@ def _problems(field: forms.Field, value: Any) -> list[str]:
 def _form_problems(form_class: ParamsForm, values: Values) -> list[tuple[str, str]]:
     errors = form_class(data=values).errors
     return [
-        ("" if name == forms.forms.NON_FIELD_ERRORS else name, str(message))
+        ("" if name == NON_FIELD_ERRORS else name, str(message))
         for name, messages in errors.items()
         for message in messages
     ]
