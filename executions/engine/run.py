@@ -1,0 +1,571 @@
+"""One run: which node starts when, and what every end of a node leads to. Pure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from executions.engine import messages
+from executions.engine.attempt import CANCEL_GRACE, perform
+from executions.engine.backoff import backoff_seconds
+from executions.engine.plan import Plan, PlanNode
+from executions.engine.ports import Clock, Entry, HeadRow, JournalLost, JournalRefused, NodeRow, RunJournal
+from executions.engine.progress import ProgressReporter, Report
+from executions.engine.values import Encoded, decode, encode_json, encode_ports, join_lists, join_object, preview
+from executions.events import EventType, iso, merge_progress
+from executions.statuses import NODE_SETTLED, NodeStatus, RunStatus
+from flows.context import Items, NodeContext, NodeError, Ports, Scope
+from flows.graph import ERROR_PORT, MAIN, OnError
+
+logger = logging.getLogger(__name__)
+
+
+class Outcome(StrEnum):
+    """Why a run left the engine."""
+
+    ENDED = "ended"
+    PAUSED = "paused"
+    HANDED_OVER = "handed over"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunHead:
+    """The run as it stands when the engine gets it. `seq` is that of its newest event, 0 before the first."""
+
+    execution_id: str
+    flow: Mapping[str, Any]  # id, name, version
+    mode: str
+    input: Mapping[str, Any]
+    seq: int = 0
+    status: RunStatus = RunStatus.QUEUED
+    started_at: datetime | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Restored:
+    """The newest attempt at a node, as stored."""
+
+    status: NodeStatus
+    attempt: int
+    outputs: Encoded | None = None
+    retry_at: datetime | None = None
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunLimits:
+    """Bytes of JSON that one node may return, and seconds between two progress events of a node."""
+
+    output_bytes: int = 64 * 1024 * 1024
+    progress_interval: float = 0.1
+
+
+@dataclass(slots=True)
+class _Node:
+    """What the run knows of one node."""
+
+    planned: PlanNode
+    waiting: int
+    fed: bool = False
+    status: NodeStatus = NodeStatus.IDLE
+    attempt: int = 0
+    seq: int = 0
+    outputs: Encoded = field(default_factory=dict)
+    retry_at: datetime | None = None
+
+    @property
+    def settled(self) -> bool:
+        return self.status in NODE_SETTLED and self.retry_at is None
+
+
+class Run:
+    """Drives one run from where it stands to its end, or to where it pauses or is handed over.
+
+    Everything happens on one event loop. What a step emits is given to the journal as one group, so that a crash finds
+    either all of the step or nothing of it.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        head: RunHead,
+        journal: RunJournal,
+        clock: Clock,
+        *,
+        restored: Mapping[str, Restored] | None = None,
+        limits: RunLimits | None = None,
+    ) -> None:
+        self._head = head
+        self._journal = journal
+        self._clock = clock
+        self._limits = limits or RunLimits()
+        self._seq = head.seq
+        self._status = head.status
+        self._started_at = head.started_at or clock.now()
+        self._nodes = [_Node(planned, planned.feeds) for planned in plan.nodes]
+        self._restored = restored or {}
+        self._done = 0
+        self._ready: deque[_Node] = deque()
+        self._held: list[_Node] = []
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._rows: dict[int, NodeRow] = {}
+        self._group: list[Entry] = []
+        self._holding = False
+        self._handing_over = False
+        self._begun = False
+        self._ending = False
+        self._obeyed: int | None = None
+        self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+
+    # -- from outside -------------------------------------------------------------------------------------------------
+
+    async def drive(self, commands: Sequence[tuple[str, int]] = ()) -> Outcome:
+        """Run until the run ends, pauses or is handed over, and all of that is committed.
+
+        `commands` (kind and id) are those that waited for the run to be taken: they are obeyed before a node starts. Raises JournalLost when another worker took the run over, JournalRefused when its records cannot be written.
+        """
+        try:
+            self._begin(commands)
+            outcome = await self._outcome
+            await self._journal.committed(self._seq)
+            return outcome
+        finally:
+            for task in self._tasks.values():
+                task.cancel()
+
+    def obey(self, kind: str, command: int) -> bool:
+        """Deal with a command; False when the run has left the engine and the next to take it must. `command` is its
+        id, journaled with what it leads to."""
+        if self._outcome.done():
+            return False
+        {"pause": self.pause, "resume": self.resume, "cancel": self.cancel}[kind](command)
+        return True
+
+    def abort(self, error: JournalLost | JournalRefused) -> None:
+        """Stop at once and write nothing more."""
+        self._ending = True
+        if not self._outcome.done():
+            self._outcome.set_exception(error)
+
+    def pause(self, command: int | None = None) -> None:
+        """Let running nodes end, and start no other."""
+        if self._ending or self._status not in (RunStatus.RUNNING, RunStatus.QUEUED):
+            return
+        self._obeyed = command
+        self._holding = True
+        self._status = RunStatus.PAUSING
+        self._stop_backoffs()
+        if self._tasks:
+            self._emit(EventType.EXECUTION_PAUSED, messages.paused(RunStatus.PAUSING, "command"), head=self._head_row())
+        self._step()
+
+    def resume(self, command: int | None = None) -> None:
+        """Go on after a pause."""
+        if self._ending or self._status not in (RunStatus.PAUSING, RunStatus.PAUSED):
+            return
+        self._obeyed = command
+        self._holding = self._handing_over
+        self._status = RunStatus.RUNNING
+        self._emit(EventType.EXECUTION_RESUMED, {"reason": "command", "until": None}, head=self._head_row())
+        held, self._held = self._held, []
+        for node in held:
+            self._launch(node)
+        self._step()
+
+    def cancel(self, command: int | None = None) -> None:
+        """End the run now; running nodes are cancelled."""
+        if not self._ending:
+            self._obeyed = command
+            self._stop(None)
+
+    def hand_over(self) -> None:
+        """Let running nodes end, start no other, and leave the run for another worker."""
+        self._holding = self._handing_over = True
+        self._stop_backoffs()
+        self._step()
+
+    # -- begin --------------------------------------------------------------------------------------------------------
+
+    def _begin(self, commands: Sequence[tuple[str, int]]) -> None:
+        self._restore()
+        if self._seq == 0:
+            self._status = RunStatus.RUNNING
+            listed = [(node.planned, node.status) for node in self._nodes]
+            data = messages.started(self._head.flow, self._head.mode, self._started_at, listed)
+            self._emit(EventType.EXECUTION_STARTED, data, head=self._head_row())
+        self._holding = self._holding or self._status in (RunStatus.PAUSING, RunStatus.PAUSED)
+        self._flush()
+        if self._finish_interrupted_end():
+            return
+        for kind, command in commands:
+            self.obey(kind, command)
+        self._begun = True
+        self._ready.extend(node for node in self._nodes if node.waiting == 0 and not node.settled)
+        self._step()
+
+    def _restore(self) -> None:
+        for node in self._nodes:
+            known = self._restored.get(node.planned.node.id)
+            if known is None:
+                continue
+            node.status, node.attempt, node.retry_at = known.status, known.attempt, known.retry_at
+            node.outputs = known.outputs or {}
+            if node.settled:
+                self._done += 1
+                self._feed(node)
+        self._ready.clear()  # _begin() fills it, with what is not settled
+
+    def _finish_interrupted_end(self) -> bool:
+        """Whether the run had failed before the worker went away, and is now ended."""
+        for node in self._nodes:
+            known = self._restored.get(node.planned.node.id)
+            if known is None or not node.settled or node.status is not NodeStatus.ERROR or node.outputs:
+                continue
+            if node.planned.node.settings.on_error is OnError.STOP:
+                error = known.error or {"type": "NodeError", "message": "The node failed.", "hint": ""}
+                self._stop((node, NodeError(error["message"], hint=error["hint"], type=error["type"])))
+                return True
+        return False
+
+    # -- scheduling ---------------------------------------------------------------------------------------------------
+
+    def _step(self) -> None:
+        """Start or skip all that is ready, write what was emitted, and see whether the run is over."""
+        while self._ready and not self._ending:
+            node = self._ready.popleft()
+            if self._runs(node):
+                self._launch(node)
+            else:
+                self._skip(node)
+        self._flush()
+        if self._begun and not self._tasks and not self._ending:
+            self._leave()
+
+    def _runs(self, node: _Node) -> bool:
+        return node.fed or (node.planned.behaviour.trigger and not node.planned.node.settings.disabled)
+
+    def _leave(self) -> None:
+        if self._done == len(self._nodes):
+            self._finish()
+        elif self._handing_over:
+            self._settle_outcome(Outcome.HANDED_OVER)
+        elif self._status in (RunStatus.PAUSING, RunStatus.PAUSED):
+            if self._status is RunStatus.PAUSING:
+                self._status = RunStatus.PAUSED
+                data = messages.paused(RunStatus.PAUSED, "command")
+                self._emit(EventType.EXECUTION_PAUSED, data, head=self._head_row())
+                self._flush()
+            self._settle_outcome(Outcome.PAUSED)
+
+    def _launch(self, node: _Node) -> None:
+        if self._holding:
+            self._held.append(node)
+            return
+        work = self._work(node) if node.retry_at is None else self._work_later(node)
+        task = asyncio.ensure_future(work)
+        task.add_done_callback(lambda task: self._check(node, task))
+        self._tasks[node.planned.index] = task
+
+    def _check(self, node: _Node, task: asyncio.Task[None]) -> None:
+        """A fault of the engine itself ends the run with an error; it must not leave it hanging."""
+        fault = None if task.cancelled() else task.exception()
+        if fault is not None and not self._ending:
+            logger.error("execution %s: node %s", self._head.execution_id, node.planned.node.name, exc_info=fault)
+            hint = "This is a fault of the engine; the log has the traceback."
+            self._stop((node, NodeError(str(fault), type=type(fault).__name__, hint=hint)))
+
+    async def _work_later(self, node: _Node) -> None:
+        """Wait for the next attempt at a node that failed; a pause ends the wait, not the retry."""
+        assert node.retry_at is not None
+        await self._clock.sleep(max(0.0, (node.retry_at - self._clock.now()).total_seconds()))
+        await self._work(node)
+
+    def _stop_backoffs(self) -> None:
+        for index, task in list(self._tasks.items()):
+            if self._nodes[index].retry_at is not None and index not in self._rows:
+                task.cancel()
+                del self._tasks[index]
+                self._held.append(self._nodes[index])
+
+    async def _work(self, node: _Node) -> None:
+        """One attempt at a node, from its barrier to what its end leads to."""
+        index = node.planned.index
+        try:
+            if node.planned.behaviour.pure:
+                await self._journal.ready()
+            else:
+                await self._journal.committed(self._depends_on(node))
+        except (JournalLost, JournalRefused) as error:
+            self.abort(error)
+            return
+        if self._holding or self._ending:
+            self._held.append(node)
+            self._end_task(index)
+            return
+        inputs = self._inputs(node)
+        if node.planned.node.settings.disabled:
+            self._pass_on(node, inputs)
+        else:
+            await self._attempt(node, inputs)
+
+    async def _attempt(self, node: _Node, inputs: Encoded) -> None:
+        row = self._open(node, inputs)
+        reporter = ProgressReporter(
+            lambda report: self._progress(node, row, report), self._journal.ready, self._limits.progress_interval
+        )
+        try:
+            result = await perform(node.planned, self._context(node, inputs, reporter))
+            outputs: Encoded | NodeError = encode_ports(result, self._limits.output_bytes)
+        except NodeError as error:
+            result, outputs = {}, error
+        finally:
+            reporter.close()
+        if self._ending:
+            return
+        if isinstance(outputs, NodeError):
+            self._failed(node, row, outputs)
+        else:
+            self._succeeded(node, row, result, outputs)
+        self._end_task(node.planned.index)
+
+    def _end_task(self, index: int) -> None:
+        self._tasks.pop(index, None)
+        self._rows.pop(index, None)
+        self._step()
+
+    # -- what a node is given -----------------------------------------------------------------------------------------
+
+    def _depends_on(self, node: _Node) -> int:
+        """The seq that must be durable before a node with an effect may start."""
+        sources = (self._nodes[index].seq for fed in node.planned.inputs.values() for index, _ in fed)
+        return max(sources, default=self._head.seq)
+
+    def _inputs(self, node: _Node) -> Encoded:
+        if node.planned.behaviour.trigger:
+            return {MAIN: b"[" + encode_json(self._head.input) + b"]"}
+        inputs = {}
+        for port, sources in node.planned.inputs.items():
+            lists = [
+                self._nodes[index].outputs[source_port]
+                for index, source_port in sources
+                if source_port in self._nodes[index].outputs
+            ]
+            if lists:
+                inputs[port] = join_lists(lists)
+        return inputs
+
+    def _context(self, node: _Node, inputs: Encoded, reporter: ProgressReporter) -> NodeContext:
+        return NodeContext(
+            node=node.planned.node,
+            attempt=node.attempt,
+            inputs=decode(inputs),
+            scope=self._scope(node),
+            idempotency_key=f"{self._head.execution_id}:{node.planned.node.id}",
+            progress=reporter,
+            params_for=_not_resolved,
+        )
+
+    def _scope(self, node: _Node) -> Scope:
+        upstream = node.planned.upstream
+
+        def items_of(name: str) -> Items:
+            outputs = self._nodes[upstream[name]].outputs
+            if not outputs:
+                raise KeyError(name)
+            items: Items = orjson.loads(next(iter(outputs.values())))
+            return items
+
+        return Scope(
+            flow=self._head.flow,
+            execution={"id": self._head.execution_id, "mode": self._head.mode, "startedAt": iso(self._started_at)},
+            input=self._head.input,
+            nodes=items_of,
+            upstream=tuple(upstream),
+            now=iso(self._clock.now()),
+        )
+
+    # -- what a node did ----------------------------------------------------------------------------------------------
+
+    def _open(self, node: _Node, inputs: Encoded) -> NodeRow:
+        # A node that was running when its worker went away is run again as the same attempt.
+        if node.status is not NodeStatus.RUNNING:
+            node.attempt += 1
+        node.status, node.retry_at = NodeStatus.RUNNING, None
+        row = NodeRow(
+            node_id=node.planned.node.id,
+            attempt=node.attempt,
+            status=NodeStatus.RUNNING,
+            started_at=self._clock.now(),
+            input=join_object(inputs.items()),
+        )
+        self._rows[node.planned.index] = row
+        self._emit(EventType.NODE_BEFORE, messages.node_before(node.planned, row), row=row)
+        self._flush()
+        return row
+
+    def _progress(self, node: _Node, row: NodeRow, report: Report) -> None:
+        if self._ending or self._rows.get(node.planned.index) is not row:
+            return
+        row.progress = orjson.dumps(merge_progress(orjson.loads(row.progress) if row.progress else None, report))
+        self._emit(EventType.NODE_PROGRESS, {"nodeId": row.node_id, **report}, row=row)
+        self._flush()
+
+    def _succeeded(self, node: _Node, row: NodeRow, result: Ports, outputs: Encoded) -> None:
+        row.item_counts = orjson.dumps({port: len(items) for port, items in result.items()})
+        row.output = join_object(outputs.items())
+        self._settle(node, row, NodeStatus.SUCCESS, outputs, preview(result, outputs))
+
+    def _failed(self, node: _Node, row: NodeRow, error: NodeError) -> None:
+        settings = node.planned.node.settings
+        row.error = orjson.dumps(messages.error_json(error))
+        if node.attempt < settings.retry.max_attempts:
+            self._retry(node, row)
+            return
+        outputs: Encoded = {}
+        if settings.on_error is not OnError.STOP:
+            port = MAIN if settings.on_error is OnError.CONTINUE else ERROR_PORT
+            port = node.planned.behaviour.output if port == MAIN else port
+            outputs = {port: b"[{\"error\":" + row.error + b"}]"}
+            row.item_counts = orjson.dumps({port: 1})
+            row.output = join_object(outputs.items())
+        shown = (row.output, False) if row.output else None
+        self._settle(node, row, NodeStatus.ERROR, outputs, shown)
+        if settings.on_error is OnError.STOP:
+            self._stop((node, error))
+
+    def _retry(self, node: _Node, row: NodeRow) -> None:
+        delay = backoff_seconds(node.planned.node.settings.retry, node.attempt)
+        row.status, row.finished_at = NodeStatus.ERROR, self._clock.now()
+        node.status = NodeStatus.ERROR
+        node.retry_at = row.retry_at = row.finished_at + timedelta(seconds=delay)
+        self._emit_after(node, row, None)
+        self._ready.append(node)
+
+    def _pass_on(self, node: _Node, inputs: Encoded) -> None:
+        """A disabled node hands on what comes in, and is shown as skipped."""
+        text = join_lists(list(inputs.values()))
+        now = self._clock.now()
+        row = NodeRow(node_id=node.planned.node.id, attempt=1, status=NodeStatus.SKIPPED, started_at=now)
+        row.output = join_object([(node.planned.behaviour.output, text)])
+        self._settle(node, row, NodeStatus.SKIPPED, {node.planned.behaviour.output: text}, None)
+        self._end_task(node.planned.index)
+
+    def _skip(self, node: _Node) -> None:
+        row = NodeRow(
+            node_id=node.planned.node.id, attempt=1, status=NodeStatus.SKIPPED, started_at=self._clock.now()
+        )
+        self._settle(node, row, NodeStatus.SKIPPED, {}, None)
+
+    def _settle(
+        self, node: _Node, row: NodeRow, status: NodeStatus, outputs: Encoded, shown: tuple[bytes, bool] | None
+    ) -> None:
+        row.status, row.finished_at, row.progress = status, self._clock.now(), None
+        node.status, node.attempt, node.outputs = status, row.attempt, outputs
+        self._done += 1
+        self._emit_after(node, row, shown)
+        node.seq = self._seq
+        self._feed(node)
+
+    def _feed(self, node: _Node) -> None:
+        for port, index in node.planned.outputs:
+            target = self._nodes[index]
+            target.waiting -= 1
+            target.fed = target.fed or port in node.outputs
+            if target.waiting == 0:
+                self._ready.append(target)
+
+    # -- the end ------------------------------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        self._ending = True
+        self._status = RunStatus.SUCCESS
+        now = self._clock.now()
+        data = {"status": self._status.value, **messages.ended(self._started_at, now, self._done, len(self._nodes))}
+        self._emit(EventType.EXECUTION_FINISHED, data, head=self._head_row(now, output=self._output()))
+        self._flush()
+        self._settle_outcome(Outcome.ENDED)
+
+    def _output(self) -> bytes:
+        leaves = (node for node in self._nodes if not node.planned.outputs and node.outputs)
+        return join_object((leaf.planned.node.id, join_object(leaf.outputs.items())) for leaf in leaves)
+
+    def _stop(self, failure: tuple[_Node, NodeError] | None) -> None:
+        """End the run before all its nodes have ended: it failed, or it was cancelled."""
+        self._flush()
+        self._ending = True
+        for task in self._tasks.values():
+            if task is not asyncio.current_task():
+                task.cancel()
+        closing = asyncio.ensure_future(self._close(failure, [*self._tasks.values()], asyncio.current_task()))
+        self._tasks = {-1: closing}
+
+    async def _close(
+        self,
+        failure: tuple[_Node, NodeError] | None,
+        tasks: list[asyncio.Task[None]],
+        caller: asyncio.Task[Any] | None,
+    ) -> None:
+        others = {task for task in tasks if task is not caller}
+        if others:
+            await asyncio.wait(others, timeout=CANCEL_GRACE)
+        for index, row in self._rows.items():
+            if row.status is NodeStatus.RUNNING:
+                self._settle(self._nodes[index], row, NodeStatus.CANCELED, {}, None)
+        now = self._clock.now()
+        end = messages.ended(self._started_at, now, self._done, len(self._nodes))
+        if failure is None:
+            self._status = RunStatus.CANCELED
+            data = {"status": self._status.value, **end}
+            self._emit(EventType.EXECUTION_FINISHED, data, head=self._head_row(now))
+        else:
+            self._status = RunStatus.ERROR
+            node, error = failure
+            cause = messages.error_json(error)
+            data = {"nodeId": node.planned.node.id, "nodeName": node.planned.node.name, "error": cause, **end}
+            stored = orjson.dumps({"nodeId": node.planned.node.id, **cause})
+            self._emit(EventType.EXECUTION_ERROR, data, head=self._head_row(now, error=stored))
+        self._flush()
+        self._settle_outcome(Outcome.ENDED)
+
+    def _settle_outcome(self, outcome: Outcome) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    # -- emitting -----------------------------------------------------------------------------------------------------
+
+    def _emit_after(self, node: _Node, row: NodeRow, shown: tuple[bytes, bool] | None) -> None:
+        data = messages.node_after(node.planned, row, shown, self._done, len(self._nodes))
+        self._emit(EventType.NODE_AFTER, data, row=row)
+
+    def _emit(
+        self, type: EventType, data: dict[str, Any], *, row: NodeRow | None = None, head: HeadRow | None = None
+    ) -> None:
+        self._seq += 1
+        text = orjson.dumps({"executionId": self._head.execution_id, **data})
+        values = row.values() if row else None
+        self._group.append(Entry(self._seq, type.value, text, self._clock.now(), values, head, self._obeyed))
+        self._obeyed = None
+
+    def _flush(self) -> None:
+        if self._group:
+            group, self._group = self._group, []
+            self._journal.append(group)
+
+    def _head_row(
+        self, finished_at: datetime | None = None, *, output: bytes | None = None, error: bytes | None = None
+    ) -> HeadRow:
+        return HeadRow(
+            status=self._status, started_at=self._started_at, finished_at=finished_at, output=output, error=error
+        )
+
+
+async def _not_resolved() -> list[dict[str, Any]]:
+    raise RuntimeError("The parameters of a node are resolved by the node type before it runs.")

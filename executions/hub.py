@@ -1,0 +1,280 @@
+"""The hub: brings what was committed to all readers of a process, as shared bytes and with one wake for each commit.
+
+Truth is the journal. A topic is a run that someone reads here; it keeps the newest frames in a ring. Commits of this
+process are pushed into it. For a run that another process executes, a thread looks where the run stands, at a slow pace
+or when a hint says so, and pulls what is new from the journal. A hint is never trusted for more than that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, connection
+
+from executions import sse
+from executions.conf import execution_settings
+from executions.engine.ports import Entry
+from executions.events import LAST_EVENTS
+from executions.journal import reader
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 64 * 1024
+"""What one chunk of a stream holds, at most (a single frame may be longer)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Frames of the events `first` to `last`, as the bytes that all readers share."""
+
+    first: int
+    last: int
+    data: bytes
+    starts: tuple[int, ...]
+
+    def after(self, seq: int) -> bytes:
+        """The frames behind event `seq`."""
+        return self.data if seq < self.first else self.data[self.starts[seq + 1 - self.first] :]
+
+
+def make_blocks(frames: Sequence[tuple[int, bytes]]) -> Iterator[Block]:
+    """Blocks of frames (seq and bytes, without a gap), each of about `CHUNK_BYTES`."""
+    part: list[tuple[int, bytes]] = []
+    size = 0
+    for seq, frame in frames:
+        if part and size + len(frame) > CHUNK_BYTES:
+            yield _block(part)
+            part, size = [], 0
+        part.append((seq, frame))
+        size += len(frame)
+    if part:
+        yield _block(part)
+
+
+def _block(frames: list[tuple[int, bytes]]) -> Block:
+    starts, offset = [], 0
+    for _, frame in frames:
+        starts.append(offset)
+        offset += len(frame)
+    return Block(frames[0][0], frames[-1][0], b"".join(frame for _, frame in frames), tuple(starts))
+
+
+class Topic:
+    """A run with readers in this process."""
+
+    def __init__(self, execution_id: UUID, ring_bytes: int) -> None:
+        self.execution_id = execution_id
+        self.readers = 0
+        self.ended_at: int | None = None
+        """The seq of the run's last event, when it is known here."""
+        self._ring: deque[Block] = deque()
+        self._size = 0
+        self._limit = ring_bytes
+        self._guard = threading.Lock()
+        self._bells: dict[asyncio.AbstractEventLoop, asyncio.Event] = {}
+        self._ringing: set[asyncio.AbstractEventLoop] = set()
+
+    @property
+    def newest(self) -> int:
+        """The newest event in the ring; 0 for an empty one."""
+        with self._guard:
+            return self._ring[-1].last if self._ring else 0
+
+    def push(self, frames: Sequence[tuple[int, bytes]], ended_at: int | None) -> None:
+        """Take committed frames, from any thread. What is in the ring already is left out, and a gap empties the ring:
+        readers then find what is missing in the journal."""
+        with self._guard:
+            newest = self._ring[-1].last if self._ring else 0
+            fresh = [frame for frame in frames if frame[0] > newest]
+            if fresh and newest and fresh[0][0] != newest + 1:
+                self._ring.clear()
+                self._size = 0
+            for block in make_blocks(fresh):
+                self._ring.append(block)
+                self._size += len(block.data)
+            while self._size > self._limit and len(self._ring) > 1:
+                self._size -= len(self._ring.popleft().data)
+            self.ended_at = ended_at or self.ended_at
+            loops = [loop for loop in self._bells if loop not in self._ringing]
+            self._ringing.update(loops)
+        for loop in loops:
+            self._wake(loop)
+
+    def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.call_soon_threadsafe(self._ring_bell, loop)
+        except RuntimeError:
+            with self._guard:
+                self._bells.pop(loop, None)
+                self._ringing.discard(loop)
+
+    def _ring_bell(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._guard:
+            self._ringing.discard(loop)
+            bell = self._bells.get(loop)
+            if bell is not None:
+                self._bells[loop] = asyncio.Event()
+        if bell is not None:
+            bell.set()
+
+    def bell(self) -> asyncio.Event:
+        """Set at the next push. Take it first, look at the ring then, and only then wait."""
+        loop = asyncio.get_running_loop()
+        with self._guard:
+            return self._bells.setdefault(loop, asyncio.Event())
+
+    def after(self, seq: int) -> tuple[bytes, int] | None:
+        """Frames behind `seq` from the ring (about a chunk), and the seq of the last of them; None when the ring does not
+        have the very next one."""
+        with self._guard:
+            found: list[Block] = []
+            for block in reversed(self._ring):
+                if block.last <= seq:
+                    break
+                found.append(block)
+        if not found or found[-1].first > seq + 1:
+            return None
+        first = found.pop()
+        parts, size, last = [first.after(seq)], len(first.data), first.last
+        while found and size + len(found[-1].data) <= CHUNK_BYTES:
+            block = found.pop()
+            parts.append(block.data)
+            size += len(block.data)
+            last = block.last
+        return (parts[0] if len(parts) == 1 else b"".join(parts)), last
+
+    def is_behind(self, seq: int) -> bool:
+        """Whether the ring holds events behind `seq`, but not the very next one."""
+        with self._guard:
+            return bool(self._ring) and self._ring[0].first > seq + 1
+
+
+class Hub:
+    """The topics of this process."""
+
+    def __init__(self) -> None:
+        self._topics: dict[UUID, Topic] = {}
+        self._local: set[UUID] = set()
+        self._hinted: set[UUID] = set()
+        self._guard = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._stopping = False
+
+    @contextmanager
+    def subscribe(self, execution_id: UUID) -> Iterator[Topic]:
+        """The run's topic, as long as it is read. Subscribe first and catch up from the journal then, never the other way."""
+        topic = self._enter(execution_id)
+        try:
+            yield topic
+        finally:
+            self._leave(topic)
+
+    def _enter(self, execution_id: UUID) -> Topic:
+        with self._guard:
+            topic = self._topics.get(execution_id)
+            if topic is None:
+                topic = self._topics[execution_id] = Topic(execution_id, execution_settings().ring_bytes)
+            topic.readers += 1
+            if self._thread is None:
+                self._stopping = False
+                self._thread = threading.Thread(target=self._watch, name="hub", daemon=True)
+                self._thread.start()
+        self._wake.set()
+        return topic
+
+    def _leave(self, topic: Topic) -> None:
+        with self._guard:
+            topic.readers -= 1
+            if topic.readers == 0:
+                self._topics.pop(topic.execution_id, None)
+
+    @property
+    def readers(self) -> int:
+        with self._guard:
+            return sum(topic.readers for topic in self._topics.values())
+
+    # -- runs of this process -----------------------------------------------------------------------------------------
+
+    def executing(self, execution_id: UUID, here: bool) -> None:
+        """Say whether this process executes the run, so that its commits come by `publish`."""
+        with self._guard:
+            (self._local.add if here else self._local.discard)(execution_id)
+
+    def publish(self, execution_id: UUID, entries: Sequence[Entry]) -> None:
+        """Take what was just committed; called by the journal's writer."""
+        topic = self._topics.get(execution_id)
+        if topic is None:
+            return
+        frames = [(entry.seq, sse.encode(entry.seq, entry.type, entry.data)) for entry in entries]
+        last = entries[-1]
+        topic.push(frames, last.seq if last.type in LAST_EVENTS else None)
+
+    # -- runs of other processes --------------------------------------------------------------------------------------
+
+    def hint(self, execution_id: UUID) -> None:
+        """A run may have new events; from any thread, and as often as it likes."""
+        with self._guard:
+            if execution_id not in self._topics or execution_id in self._local:
+                return
+            self._hinted.add(execution_id)
+        self._wake.set()
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._guard:
+            thread, self._thread = self._thread, None
+            self._stopping = True
+        self._wake.set()
+        if thread is not None:
+            thread.join(5)
+
+    def _watch(self) -> None:
+        try:
+            while not self._stopping:
+                with self._guard:
+                    remote = [topic for id, topic in self._topics.items() if id not in self._local and not topic.ended_at]
+                    self._hinted.clear()
+                if remote:
+                    self._pull_all(remote)
+                self._wake.wait(execution_settings().stream_poll if remote else None)
+                self._wake.clear()
+        finally:
+            connection.close()
+
+    def _pull_all(self, topics: list[Topic]) -> None:
+        try:
+            found = reader.positions([topic.execution_id for topic in topics])
+            for topic in topics:
+                position = found.get(topic.execution_id)
+                if position is not None:
+                    self._pull(topic, position)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("hub: cannot read the journal (%s); trying again", error)
+            connection.close()
+        finally:
+            connection.queries_log.clear()
+
+    def _pull(self, topic: Topic, position: reader.Position) -> None:
+        """Bring the topic to where the run stands. Only the newest events: a reader that needs older ones reads them itself."""
+        ended_at = position.last_seq if position.ended else None
+        newest = topic.newest or max(0, position.last_seq - reader.READ_AT_ONCE)
+        while newest < position.last_seq:
+            events = reader.events_after(topic.execution_id, newest)
+            if not events:
+                return
+            newest = events[-1].seq
+            frames = [(event.seq, sse.encode(event.seq, event.type, event.data.encode())) for event in events]
+            topic.push(frames, ended_at if newest == ended_at else None)
+        if ended_at:
+            topic.push([], ended_at)
+
+
+hub = Hub()

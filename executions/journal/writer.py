@@ -1,0 +1,290 @@
+"""The writer of a process: one thread, group commit. What has piled up while one commit was in flight makes the next."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+
+from executions.engine.ports import Entry, HeadRow, JournalLost, JournalRefused, NodeValues
+from executions.journal.statements import Statements, plain_cursor
+from executions.models import Command
+
+logger = logging.getLogger(__name__)
+
+MAX_BACKLOG = 5_000
+"""Entries that wait to be written; behind that many, runs wait too."""
+
+MAX_BATCH = 5_000
+"""Entries in one transaction."""
+
+RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
+"""Waits between tries while the database is away; the last one repeats."""
+
+Published = Callable[["RunJournal", Sequence[Entry]], None]
+
+
+class RunJournal:
+    """What one run writes; it belongs to the event loop that opened it."""
+
+    def __init__(self, writer: JournalWriter, execution_id: UUID, epoch: int, seq: int) -> None:
+        self.execution_id = execution_id
+        self.epoch = epoch
+        self.durable = seq
+        self.loop = asyncio.get_running_loop()
+        self.fault: JournalLost | JournalRefused | None = None
+        self.on_fault: Callable[[JournalLost | JournalRefused], None] = lambda fault: None
+        self._writer = writer
+        self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        if self.fault is None:
+            self._writer.take(self, entries)
+
+    async def committed(self, seq: int) -> None:
+        if self.fault is not None:
+            raise self.fault
+        if self.durable < seq:
+            waiter = self.loop.create_future()
+            self._waiters.append((seq, waiter))
+            await waiter
+
+    async def ready(self) -> None:
+        if self.fault is not None:
+            raise self.fault
+        while self._writer.backlog > MAX_BACKLOG:
+            # All that this run has emitted may be written already: the backlog is then that of others.
+            await self._writer.shrunk(self.loop)
+
+    def settle(self) -> None:
+        """Wake who waits for what is durable by now. On the run's loop."""
+        if self.fault is not None:
+            waiters, self._waiters = self._waiters, []
+            for _, waiter in waiters:
+                if not waiter.done():
+                    waiter.set_exception(self.fault)
+            self.on_fault(self.fault)
+            return
+        later = []
+        for seq, waiter in self._waiters:
+            if seq > self.durable:
+                later.append((seq, waiter))
+            elif not waiter.done():
+                waiter.set_result(None)
+        self._waiters = later
+
+
+Group = tuple[RunJournal, Sequence[Entry]]
+
+
+class JournalWriter:
+    """Takes entries from any event loop and commits them in its own thread.
+
+    `publish` is called in that thread behind each commit, for each run, before anyone is told that it is durable.
+    """
+
+    def __init__(self, publish: Published) -> None:
+        self.commits = 0
+        self._taken = 0
+        self._written = 0
+        self._publish = publish
+        self._queue: deque[Group] = deque()
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread: threading.Thread | None = None
+        self._guard = threading.Lock()
+        self._shrink_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
+
+    @property
+    def backlog(self) -> int:
+        """Entries that are taken and not yet written."""
+        return self._taken - self._written
+
+    def open(self, execution_id: UUID, epoch: int, seq: int) -> RunJournal:
+        """The journal of a run that this process holds at `epoch`, and that stands at `seq`. On the run's loop."""
+        with self._guard:
+            if self._thread is None:
+                self._stopping = False
+                self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+                self._thread.start()
+        return RunJournal(self, execution_id, epoch, seq)
+
+    def take(self, run: RunJournal, entries: Sequence[Entry]) -> None:
+        with self._guard:
+            self._taken += len(entries)
+            self._queue.append((run, entries))
+        if not self._wake.is_set():
+            self._wake.set()
+
+    async def shrunk(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Return behind the next commit."""
+        waiter = loop.create_future()
+        with self._guard:
+            self._shrink_waiters.append((loop, waiter))
+        self._wake.set()
+        await waiter
+
+    def close(self, timeout: float = 5.0) -> None:
+        """Write what is there and end the thread. Raises TimeoutError when that takes longer than `timeout` seconds."""
+        with self._guard:
+            thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        self._stopping = True
+        self._wake.set()
+        thread.join(timeout)
+        if thread.is_alive():
+            raise TimeoutError(f"The journal could not be written within {timeout:g} s.")
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            while True:
+                self._wake.wait()
+                self._wake.clear()
+                while batch := self._next_batch():
+                    self._write(batch)
+                    self._written += sum(len(entries) for _, entries in batch)
+                    self._tell(batch)
+                self._tell([])
+                if self._stopping:
+                    return
+        finally:
+            connection.close()
+
+    def _next_batch(self) -> list[Group]:
+        batch: list[Group] = []
+        size = 0
+        while self._queue and size < MAX_BATCH:
+            group = self._queue.popleft()
+            batch.append(group)
+            size += len(group[1])
+        return batch
+
+    def _write(self, batch: list[Group]) -> None:
+        """Commit `batch`, however long the database is away; what it refuses of one run does not touch the others."""
+        tries = 0
+        while True:
+            try:
+                self._commit(batch)
+                return
+            except (OperationalError, InterfaceError) as error:
+                pause = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
+                tries += 1
+                logger.error("journal: the database is not there (%s); next try in %g s", error, pause)
+                connection.close()
+                if self._stopping and tries > 2:
+                    self._refuse(batch, JournalRefused(str(error)))
+                    return
+                time.sleep(pause)
+            except Exception as error:  # noqa: BLE001 - whatever it is, no run may wait for ever
+                self._isolate(batch, error)
+                return
+
+    def _isolate(self, batch: list[Group], error: Exception) -> None:
+        runs = {group[0] for group in batch}
+        if len(runs) == 1:
+            run = runs.pop()
+            logger.error("execution %s: the database refused its journal", run.execution_id, exc_info=error)
+            self._refuse(batch, JournalRefused(str(error)))
+            return
+        for run in runs:
+            self._write([group for group in batch if group[0] is run])
+
+    def _refuse(self, batch: list[Group], fault: JournalRefused) -> None:
+        for run, _ in batch:
+            run.fault = run.fault or fault
+
+    def _commit(self, batch: list[Group]) -> None:
+        by_run: dict[RunJournal, list[Entry]] = {}
+        for run, entries in batch:
+            if run.fault is None:
+                by_run.setdefault(run, []).extend(entries)
+        statements = Statements(connection)
+        lost: list[RunJournal] = []
+        with transaction.atomic(), plain_cursor(connection) as cursor:
+            events: list[tuple[Any, int, str, bytes, datetime]] = []
+            nodes: dict[tuple[Any, str, int], NodeValues] = {}
+            for run, entries in by_run.items():
+                key = statements.key(run.execution_id)
+                if not self._advance(statements, cursor, run, key, entries):
+                    lost.append(run)
+                    continue
+                for entry in entries:
+                    events.append((key, entry.seq, entry.type, entry.data, entry.at))
+                    if entry.node is not None:
+                        nodes[key, entry.node[0], entry.node[1]] = entry.node
+                    if entry.obeyed is not None:
+                        _mark_obeyed(run.execution_id, entry.obeyed)
+            statements.insert_events(cursor, events)
+            statements.upsert_nodes(cursor, [(key, values) for (key, _, _), values in nodes.items()])
+        self.commits += 1
+        self._committed(by_run, lost)
+
+    def _advance(
+        self, statements: Statements, cursor: Any, run: RunJournal, key: Any, entries: list[Entry]
+    ) -> bool:
+        """The fence: False when the run is no longer this worker's, and nothing of `entries` may be written."""
+        head: HeadRow | None = None
+        for entry in entries:
+            head = entry.head or head
+        last = entries[-1].seq
+        if statements.advance(cursor, key, run.epoch, run.durable, last, head):
+            return True
+        if statements.position(cursor, key) == (run.epoch, last):
+            # The commit before this try was answered by an error, and yet it was done.
+            run.durable = last
+        return False
+
+    def _committed(self, by_run: dict[RunJournal, list[Entry]], lost: list[RunJournal]) -> None:
+        for run, entries in by_run.items():
+            if run in lost and run.durable < entries[-1].seq:
+                run.fault = JournalLost(f"Execution {run.execution_id} is no longer held at epoch {run.epoch}.")
+                logger.warning("%s", run.fault)
+                continue
+            run.durable = entries[-1].seq
+            self._publish(run, entries)
+
+    def _tell(self, batch: list[Group]) -> None:
+        by_loop: dict[asyncio.AbstractEventLoop, set[RunJournal]] = {}
+        for run, _ in batch:
+            by_loop.setdefault(run.loop, set()).add(run)
+        with self._guard:
+            shrunk, self._shrink_waiters = self._shrink_waiters, []
+        for loop, runs in by_loop.items():
+            _call(loop, _settle_all, list(runs))
+        for loop, waiter in shrunk:
+            _call(loop, _set, waiter)
+
+
+def _call(loop: asyncio.AbstractEventLoop, function: Callable[..., None], argument: Any) -> None:
+    try:
+        loop.call_soon_threadsafe(function, argument)
+    except RuntimeError:
+        # The loop is closed: its runs are gone, and what they wrote is durable all the same.
+        logger.debug("journal: a loop was closed before it was told of a commit")
+
+
+def _settle_all(runs: list[RunJournal]) -> None:
+    for run in runs:
+        run.settle()
+
+
+def _set(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _mark_obeyed(execution_id: UUID, command: int) -> None:
+    Command.objects.filter(execution_id=execution_id, id__lte=command, taken_at=None).update(
+        taken_at=datetime.now(UTC)
+    )
