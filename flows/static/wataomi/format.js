@@ -1,0 +1,59 @@
+/** How numbers are written for people: durations, counts and sizes. Pure. */
+
+/**
+ * A duration: "350 ms", "2.0 s", "1 m 05 s", "2 h 07 m"; "" for none.
+ *
+ * @param {?number} milliseconds
+ */
+export function formatDuration(milliseconds) {
+  if (!Number.isFinite(milliseconds)) return "";
+  const whole = Math.max(0, Math.round(milliseconds));
+  return whole < 1000 ? `${whole} ms` : formatSeconds(whole);
+}
+
+/** A duration that is still growing: in seconds from the start, so that the unit does not jump. */
+export function formatElapsed(milliseconds) {
+  if (!Number.isFinite(milliseconds)) return "";
+  return formatSeconds(Math.max(0, milliseconds));
+}
+
+function formatSeconds(milliseconds) {
+  // Rounded before the unit is chosen: 59.96 s is "1 m 00 s", never "60.0 s".
+  const tenths = Math.round(milliseconds / 100);
+  if (tenths < 600) return `${(tenths / 10).toFixed(1)} s`;
+  const seconds = Math.round(milliseconds / 1000);
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} m ${twoDigits(seconds % 60)} s`;
+  const minutes = Math.round(milliseconds / 60_000);
+  return `${Math.floor(minutes / 60)} h ${twoDigits(minutes % 60)} m`;
+}
+
+const twoDigits = (number) => String(number).padStart(2, "0");
+
+/**
+ * A size: "812 B", "8.0 KiB", "1.5 MiB".
+ *
+ * @param {number} bytes
+ */
+export function formatBytes(bytes) {
+  if (!Number.isFinite(bytes)) return "";
+  const units = ["B", "KiB", "MiB", "GiB"];
+  let size = bytes;
+  let unit = 0;
+  while (unit < units.length - 1 && (unit === 0 ? size : Math.round(size * 10) / 10) >= 1024) {
+    size /= 1024;
+    unit += 1;
+  }
+  return `${unit === 0 ? size : size.toFixed(1)} ${units[unit]}`;
+}
+
+/** A count with its noun: "1 item", "1,200 items". */
+export function formatCount(count, noun, plural = `${noun}s`) {
+  return `${count.toLocaleString("en-US")} ${count === 1 ? noun : plural}`;
+}
+
+/** How many items a node delivered, over all its ports: "3 items"; "" when it delivered to none. */
+export function formatItemCounts(itemCounts) {
+  if (!itemCounts || Object.keys(itemCounts).length === 0) return "";
+  const total = Object.values(itemCounts).reduce((sum, count) => sum + count, 0);
+  return formatCount(total, "item");
+}
