@@ -149,6 +149,10 @@ class Run:
         {"pause": self.pause, "resume": self.resume, "cancel": self.cancel}[kind](command)
         return True
 
+    @property
+    def status(self) -> RunStatus:
+        return self._status
+
     def abort(self, error: JournalLost | JournalRefused) -> None:
         """Stop at once and write nothing more."""
         self._ending = True

@@ -16,6 +16,7 @@ from django.db.backends.utils import CursorWrapper
 
 from executions.engine.ports import HeadRow, NodeValues
 from executions.models import Execution, ExecutionEvent, NodeExecution
+from executions.statuses import RUN_ENDED, RunStatus
 
 EVENTS = ExecutionEvent._meta.db_table
 NODES = NodeExecution._meta.db_table
@@ -37,6 +38,9 @@ def plain_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     connection.ensure_connection()
     with connection.wrap_database_errors:
         return connection.make_cursor(connection.create_cursor())
+
+
+HOLDS_NO_WORKER = RUN_ENDED | {RunStatus.PAUSED, RunStatus.WAITING}
 
 
 class Statements:
@@ -68,6 +72,8 @@ class Statements:
                 "output": _text(head.output),
                 "error": _text(head.error),
             }
+            if head.status in HOLDS_NO_WORKER:
+                changes |= {"lease_owner": "", "lease_until": None}
         assignments = ", ".join(f"{column} = %s" for column in changes)
         cursor.execute(
             f"UPDATE {RUNS} SET {assignments} WHERE id = %s AND epoch = %s AND last_seq = %s",  # noqa: S608

@@ -1,0 +1,28 @@
+"""Who may see a run, and who may control it."""
+
+from __future__ import annotations
+
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
+from django.db.models import QuerySet
+
+from executions.models import Execution
+
+AnyUser = User | AnonymousUser | AbstractBaseUser
+
+
+def visible_executions(user: AnyUser) -> QuerySet[Execution]:
+    """The runs of one's own flows; all of them with the permission `executions.view_execution`."""
+    if not user.is_authenticated:
+        return Execution.objects.none()
+    if _has_perm(user, "executions.view_execution"):
+        return Execution.objects.all()
+    return Execution.objects.filter(flow__owner_id=user.pk)
+
+
+def may_control(user: AnyUser, execution: Execution) -> bool:
+    """Whether the user may pause, resume, cancel and retry the run: the flow's owner, or `executions.change_execution`."""
+    return execution.flow.owner_id == user.pk or _has_perm(user, "executions.change_execution")
+
+
+def _has_perm(user: AnyUser, permission: str) -> bool:
+    return isinstance(user, User) and user.has_perm(permission)

@@ -1,0 +1,203 @@
+"""Who holds a run: claims, leases, and what a worker needs to go on with a run where it stands.
+
+Taking a run raises its epoch, and each write checks it: of two workers that believe that they hold a run, only the last
+one to take it can write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.db import transaction
+from django.db.models import Exists, F, OuterRef, Q
+
+from executions.conf import execution_settings
+from executions.engine.plan import Plan
+from executions.engine.run import Restored, RunHead
+from executions.errors import FlowInvalid
+from executions.events import EventType, duration_ms, iso
+from executions.models import Command, Execution, ExecutionEvent, NodeExecution
+from executions.plans import plan_of
+from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus, RunStatus
+
+UNCLAIMED_GRACE = timedelta(seconds=10)
+"""A run that nobody has taken this long is taken by whoever sees it; before, it is its creator's to bring to a worker."""
+
+UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A run that this worker holds, as it stood when it was taken."""
+
+    execution_id: UUID
+    epoch: int
+    head: RunHead
+    plan: Plan
+    restored: dict[str, Restored]
+    commands: list[tuple[str, int]]
+
+
+def claim(execution_id: UUID, owner: str) -> Claim | None:
+    """Take a run; None when it has ended, is paused with nothing asked of it, or is held by another worker.
+
+    A run whose graph can no longer be run (a node type is gone) is ended with an error.
+    """
+    now = datetime.now(UTC)
+    with transaction.atomic():
+        run = _claimable(now).filter(id=execution_id).select_related("flow_version__flow").first()
+        if run is None:
+            _drop_commands_of_ended(execution_id)
+            return None
+        commands = list(run.commands.filter(taken_at=None).values_list("kind", "id"))
+        if run.status == RunStatus.PAUSED and not commands:
+            return None
+        taken = Execution.objects.filter(id=execution_id, epoch=run.epoch).update(
+            epoch=F("epoch") + 1, lease_owner=owner, lease_until=now + _lease()
+        )
+        if not taken:
+            return None
+        run.epoch += 1
+    try:
+        plan = plan_of(run.flow_version)
+    except FlowInvalid as error:
+        fail(execution_id, run.epoch, {"type": "FlowInvalid", "message": error.message, "hint": error.hint})
+        return None
+    return Claim(
+        execution_id=run.id,
+        epoch=run.epoch,
+        head=_head(run),
+        plan=plan,
+        restored=_restored(run),
+        commands=commands,
+    )
+
+
+def _claimable(now: datetime) -> Any:
+    free = Q(lease_until=None) | Q(lease_until__lt=now)
+    return Execution.objects.filter(free).exclude(status__in=[status.value for status in RUN_ENDED])
+
+
+def _drop_commands_of_ended(execution_id: UUID) -> None:
+    """A command that came after the run's end asks for nothing any more."""
+    ended = [status.value for status in RUN_ENDED]
+    Command.objects.filter(execution_id=execution_id, taken_at=None, execution__status__in=ended).update(
+        taken_at=datetime.now(UTC)
+    )
+
+
+def _lease() -> timedelta:
+    return timedelta(seconds=execution_settings().lease)
+
+
+def _head(run: Execution) -> RunHead:
+    flow = run.flow_version.flow
+    return RunHead(
+        execution_id=str(run.id),
+        flow={"id": flow.pk, "name": flow.name, "version": run.flow_version.number},
+        mode=run.mode,
+        input=run.input,
+        seq=run.last_seq,
+        status=RunStatus(run.status),
+        started_at=run.started_at,
+    )
+
+
+def _restored(run: Execution) -> dict[str, Restored]:
+    if run.last_seq == 0 and run.retry_of_id is None:
+        return {}
+    rows = NodeExecution.objects.filter(execution=run).order_by("node_id", "attempt")
+    return {
+        row.node_id: Restored(
+            status=NodeStatus(row.status),
+            attempt=row.attempt,
+            outputs={port: orjson.dumps(items) for port, items in (row.output or {}).items()},
+            retry_at=row.retry_at,
+            error=row.error,
+        )
+        for row in rows
+    }
+
+
+def renew(owner: str, execution_ids: Collection[UUID]) -> None:
+    """Keep the runs for another lease."""
+    Execution.objects.filter(id__in=execution_ids, lease_owner=owner).update(lease_until=datetime.now(UTC) + _lease())
+
+
+def release(execution_id: UUID, epoch: int) -> None:
+    """Give a run back before its end, for whoever takes it next."""
+    Execution.objects.filter(id=execution_id, epoch=epoch).update(lease_owner="", lease_until=None)
+
+
+def abandoned() -> list[UUID]:
+    """Runs that no worker holds and that should go on: their worker died, or they were never taken."""
+    now = datetime.now(UTC)
+    forgotten = Q(lease_until__lt=now) | Q(lease_until=None, created_at__lt=now - UNCLAIMED_GRACE)
+    unfinished = Q(status__in=[status.value for status in UNFINISHED])
+    return list(Execution.objects.filter(forgotten & unfinished).order_by("id").values_list("id", flat=True)[:500])
+
+
+def owners(prefix: str) -> list[str]:
+    """Who holds runs, of those whose name starts with `prefix`."""
+    held = Execution.objects.filter(lease_owner__startswith=prefix).order_by("lease_owner")
+    return list(held.values_list("lease_owner", flat=True).distinct())
+
+
+def end_leases_of(owner: str) -> None:
+    """Let the runs of a worker that is known to be dead be taken at once."""
+    Execution.objects.filter(lease_owner=owner).update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
+
+
+def pending_commands() -> list[tuple[int, UUID, str]]:
+    """Id, run and kind of each command that nobody has taken yet, oldest first."""
+    rows = Command.objects.filter(taken_at=None).order_by("id")
+    return list(rows.values_list("id", "execution_id", "kind")[:1000])
+
+
+def mark_taken(command_id: int) -> None:
+    """Note that a command was dealt with."""
+    Command.objects.filter(id=command_id, taken_at=None).update(taken_at=datetime.now(UTC))
+
+
+def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
+    """End a run with an error that is not one of its nodes', if it is still held at `epoch`."""
+    now = datetime.now(UTC)
+    with transaction.atomic():
+        run = Execution.objects.select_for_update().filter(id=execution_id, epoch=epoch).first()
+        if run is None or run.status in RUN_ENDED:
+            return
+        data = {
+            "executionId": str(run.id),
+            "nodeId": None,
+            "nodeName": None,
+            "error": error,
+            "durationMs": duration_ms(run.started_at, now) if run.started_at else None,
+            "finishedAt": iso(now),
+            "progress": _progress(run),
+        }
+        run.last_seq += 1
+        run.status, run.error = RunStatus.ERROR, {"nodeId": None, **error}
+        run.finished_at = now
+        run.lease_owner, run.lease_until = "", None
+        run.save()
+        ExecutionEvent.objects.create(
+            execution=run,
+            seq=run.last_seq,
+            type=EventType.EXECUTION_ERROR.value,
+            data=orjson.dumps(data).decode(),
+            created_at=now,
+        )
+
+
+def _progress(run: Execution) -> dict[str, int]:
+    settled = NodeExecution.objects.filter(execution=run, status__in=NODE_SETTLED, retry_at=None)
+    later = NodeExecution.objects.filter(
+        execution=run, node_id=OuterRef("node_id"), attempt__gt=OuterRef("attempt")
+    )
+    total = len(run.flow_version.graph.get("nodes", []))
+    return {"done": settled.exclude(Exists(later)).count(), "total": total}

@@ -1,0 +1,58 @@
+"""Threads in which asynchronous code uses the database: few, with a connection each, whoever asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, BrokenBarrierError
+from typing import Any, TypeVar
+
+from django.db import InterfaceError, OperationalError, connection
+
+T = TypeVar("T")
+
+
+class DatabaseThreads:
+    """At most `size` threads, started when they are needed."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._size = size
+        self._pool: ThreadPoolExecutor | None = None
+
+    async def run(self, function: Callable[..., T], *args: Any) -> T:
+        """`function(*args)` in one of the threads. Where its connection has died, it is called again with a new one:
+        give it only what may be done twice, or is one transaction."""
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._size, thread_name_prefix=self._name)
+        return await asyncio.get_running_loop().run_in_executor(self._pool, _with_connection, function, args)
+
+    def close(self) -> None:
+        """End the threads and close their connections."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        all_here = Barrier(self._size)
+        for _ in range(self._size):
+            pool.submit(_close_connection, all_here)
+        pool.shutdown(wait=True)
+
+
+def _close_connection(all_here: Barrier) -> None:
+    connection.close()
+    try:
+        all_here.wait(2)  # so that each thread gets one of these
+    except BrokenBarrierError:
+        pass
+
+
+def _with_connection(function: Callable[..., T], args: Sequence[Any]) -> T:
+    try:
+        return function(*args)
+    except (OperationalError, InterfaceError):
+        connection.close()
+        return function(*args)
+    finally:
+        # With DEBUG on, Django keeps each query until a request ends, and none ends in these threads.
+        connection.queries_log.clear()

@@ -1,0 +1,176 @@
+"""Starting runs: a new one, or one that retries another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+
+from executions import runtime
+from executions.conf import execution_settings
+from executions.engine.values import encode_json
+from executions.errors import FlowInactive, FlowInvalid, IdempotencyConflict, InputInvalid, RetryRefused
+from executions.models import Execution, Mode, NodeExecution
+from executions.plans import plan_of
+from executions.reuse import reusable_nodes
+from executions.statuses import RUN_ENDED, NodeStatus
+from flows.graph import parse_graph
+from flows.models import Flow, FlowVersion
+
+MAX_INPUT_DEPTH = 64
+"""Objects and lists within one another."""
+
+KEY_CHARACTERS = 200
+
+
+def start_execution(
+    flow: Flow, *, input_data: object, requester: User | None, mode: Mode, idempotency_key: str | None = None
+) -> Execution:
+    """Create a run of the flow's newest version and bring it to a worker when the transaction is committed.
+
+    With an `idempotency_key` that the requester has used before, the run made then is returned. Raises InputInvalid,
+    FlowInactive, FlowInvalid, IdempotencyConflict.
+    """
+    given = check_input(input_data)
+    if idempotency_key is not None:
+        idempotency_key = _check_key(idempotency_key, requester)
+        if earlier := _same_request(flow, given, requester, idempotency_key):
+            return earlier
+    _check_active(flow)
+    version = newest_version(flow)
+    plan_of(version)
+    execution = Execution(
+        flow=flow,
+        flow_version=version,
+        mode=mode.value,
+        input=given,
+        requester=requester,
+        idempotency_key=idempotency_key,
+    )
+    try:
+        with transaction.atomic():
+            execution.save(force_insert=True)
+            transaction.on_commit(lambda: runtime.executor().enqueue(execution.id))
+    except IntegrityError:
+        # Two requests with the same key at once: the other one was first.
+        earlier = idempotency_key and _same_request(flow, given, requester, idempotency_key)
+        if not earlier:
+            raise
+        return earlier
+    return execution
+
+
+def newest_version(flow: Flow) -> FlowVersion:
+    """The version that a new run executes. Raises FlowInvalid when the flow was never saved."""
+    version = flow.versions.filter(number=flow.head).select_related("flow").first()
+    if version is None:
+        raise FlowInvalid(f"The flow {flow.name!r} has no version yet.", [])
+    return version
+
+
+def check_input(input_data: object) -> dict[str, Any]:
+    """The input as a run can start with it. Raises InputInvalid."""
+    if not isinstance(input_data, Mapping):
+        raise InputInvalid("The input must be a JSON object.", hint='For no input send {}, for a list {"items": [...]}.')
+    if _depth(input_data) > MAX_INPUT_DEPTH:
+        raise InputInvalid(f"The input is nested deeper than {MAX_INPUT_DEPTH} levels.")
+    try:
+        size = len(encode_json(input_data))
+    except (TypeError, ValueError) as error:
+        raise InputInvalid(f"The input is not JSON: {error}.") from error
+    limit = execution_settings().max_input_bytes
+    if size > limit:
+        raise InputInvalid(f"The input is {size:,} bytes of JSON; at most {limit:,} are allowed.")
+    return dict(input_data)
+
+
+def _depth(value: object) -> int:
+    """Levels of nesting, counted without recursion, and no further than is needed to refuse it."""
+    level, depth = [value], 0
+    while level and depth <= MAX_INPUT_DEPTH:
+        depth += 1
+        level = [
+            inner
+            for outer in level
+            for inner in (
+                outer.values() if isinstance(outer, Mapping) else outer if isinstance(outer, list | tuple) else ()
+            )
+            if isinstance(inner, Mapping | list | tuple)
+        ]
+    return depth
+
+
+def _check_key(key: str, requester: User | None) -> str:
+    if not key or len(key) > KEY_CHARACTERS or not key.isprintable():
+        raise InputInvalid(
+            f"An idempotency key has 1 to {KEY_CHARACTERS} printable characters.", field="Idempotency-Key"
+        )
+    if requester is None:
+        raise InputInvalid("An idempotency key needs a requester.", field="Idempotency-Key")
+    return key
+
+
+def _same_request(flow: Flow, given: dict[str, Any], requester: User | None, key: str) -> Execution | None:
+    earlier = Execution.objects.filter(requester=requester, idempotency_key=key).first()
+    if earlier is not None and (earlier.flow_id != flow.pk or earlier.input != given):
+        raise IdempotencyConflict(
+            f"The idempotency key {key!r} was used for another request, which made run {earlier.id}.",
+            hint="Use a new key for each request, and the same one only to repeat it unchanged.",
+        )
+    return earlier
+
+
+def _check_active(flow: Flow) -> None:
+    if not flow.active:
+        raise FlowInactive(f"The flow {flow.name!r} is not active.", hint="Activate it, then run it again.")
+
+
+def retry_execution(
+    execution: Execution,
+    *,
+    requester: User | None,
+    origin: Literal["start", "failed"] = "start",
+    version: Literal["same", "newest"] = "same",
+) -> Execution:
+    """A new run with the input of one that has ended.
+
+    From "failed", what succeeded in that run and has not changed is taken over instead of being run again. Raises
+    RetryRefused, FlowInactive, FlowInvalid.
+    """
+    if execution.status not in RUN_ENDED:
+        raise RetryRefused(f"The run is {execution.status}; only a run that has ended can be retried.")
+    if origin == "failed" and execution.status == "success":
+        raise RetryRefused("The run succeeded: there is no failed node to retry from.", hint="Retry from the start.")
+    _check_active(execution.flow)
+    target = execution.flow_version if version == "same" else newest_version(execution.flow)
+    plan_of(target)
+    retry = Execution(
+        flow=execution.flow,
+        flow_version=target,
+        mode=Mode.RETRY.value,
+        input=execution.input,
+        requester=requester,
+        retry_of=execution,
+    )
+    with transaction.atomic():
+        retry.save(force_insert=True)
+        if origin == "failed":
+            _take_over(execution, retry)
+        transaction.on_commit(lambda: runtime.executor().enqueue(retry.id))
+    return retry
+
+
+def _take_over(source: Execution, retry: Execution) -> None:
+    """Copy what the retry need not run again."""
+    rows = list(NodeExecution.objects.filter(execution=source).order_by("node_id", "attempt"))
+    newest = {row.node_id: row for row in rows}
+    kept = {NodeStatus.SUCCESS.value, NodeStatus.SKIPPED.value}
+    settled = {node_id for node_id, row in newest.items() if row.status in kept}
+    before, after = parse_graph(source.flow_version.graph), parse_graph(retry.flow_version.graph)
+    copies = [newest[node_id] for node_id in reusable_nodes(before, after, settled)]
+    for copy in copies:
+        copy.pk = None
+        copy.execution = retry
+    NodeExecution.objects.bulk_create(copies)

@@ -1,0 +1,109 @@
+"""What runs in this process: the journal's writer, the hub, and the executor that the settings name."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Protocol
+from uuid import UUID
+
+from executions.conf import execution_settings
+from executions.database_threads import DatabaseThreads
+from executions.engine.ports import Entry
+from executions.hub import hub
+from executions.journal.reader import reader_pool
+from executions.journal.writer import JournalWriter, RunJournal
+from executions.worker import Worker
+
+logger = logging.getLogger(__name__)
+
+
+class Executor(Protocol):
+    """Where runs are executed."""
+
+    def enqueue(self, execution_id: UUID) -> None:
+        """Bring a run to a worker. From any thread, behind the commit that made the run."""
+
+    def nudge(self) -> None:
+        """Say that a command was written. From any thread, behind its commit."""
+
+    def stop(self) -> None: ...
+
+
+class EmbeddedExecutor:
+    """A worker in this process, on an event loop in a thread of its own: pages stay quick while nodes compute."""
+
+    def __init__(self, *, recover: bool) -> None:
+        self._threads = DatabaseThreads("worker", 2)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
+        self._started = threading.Event()
+        self._recover = recover
+        self._thread.start()
+        self._started.wait()
+
+    def enqueue(self, execution_id: UUID) -> None:
+        self._loop.call_soon_threadsafe(self._worker.enqueue, execution_id)
+
+    def nudge(self) -> None:
+        self._loop.call_soon_threadsafe(self._worker.nudge)
+
+    def stop(self) -> None:
+        """Hand over what is held, write all that was emitted, and end the thread; bounded by the settings' grace."""
+        grace = execution_settings().shutdown_grace
+        stopping = asyncio.run_coroutine_threadsafe(self._worker.stop(grace), self._loop)
+        try:
+            stopping.result(grace + 2)
+        except TimeoutError:
+            logger.error("executor: a node holds the loop; its run is taken up when its lease has ended")
+        self._loop.call_soon_threadsafe(self._serving.cancel)
+        self._thread.join(1)
+        self._threads.close()
+
+    def _serve(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._work())
+        except asyncio.CancelledError:
+            pass
+        finally:
+            self._loop.close()
+
+    async def _work(self) -> None:
+        self._worker = Worker(writer, hub, self._threads, recover=self._recover)
+        self._serving = asyncio.ensure_future(self._worker.run())
+        self._started.set()
+        await self._serving
+
+
+def _publish(run: RunJournal, entries: Sequence[Entry]) -> None:
+    hub.publish(run.execution_id, entries)
+
+
+writer = JournalWriter(_publish)
+
+_executor: Executor | None = None
+_guard = threading.Lock()
+
+
+def executor(*, recover: bool = False) -> Executor:
+    """The executor of this process, started at its first use. `recover`: it also takes up the runs of dead workers."""
+    global _executor  # noqa: PLW0603 - one for each process
+    with _guard:
+        if _executor is None:
+            _executor = EmbeddedExecutor(recover=recover)
+        return _executor
+
+
+def shutdown() -> None:
+    """End all that runs in this process, in order: runs, what they wrote, readers. It starts anew when it is used again."""
+    global _executor  # noqa: PLW0603 - one for each process
+    with _guard:
+        ending, _executor = _executor, None
+    if ending is not None:
+        ending.stop()
+    writer.close()
+    hub.close()
+    reader_pool.close()

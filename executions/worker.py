@@ -1,0 +1,208 @@
+"""A worker: executes the runs it holds on one event loop, and looks after their leases and commands."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
+
+from executions import claims
+from executions.claims import Claim
+from executions.conf import execution_settings
+from executions.database_threads import DatabaseThreads
+from executions.engine.ports import JournalLost, JournalRefused, SystemClock
+from executions.engine.run import Outcome, Run, RunLimits
+from executions.hub import Hub
+from executions.journal.writer import JournalWriter
+from executions.logs import log_end, log_start
+
+logger = logging.getLogger(__name__)
+
+IDLE_COMMAND_POLL = 2.0
+"""Seconds between two looks for commands while no run is held."""
+
+
+def worker_name() -> str:
+    """`<host>:<process id>:<random>`: who holds a lease, and where to look for it."""
+    return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+class Worker:
+    """All its methods belong to the loop that `run` was called on."""
+
+    def __init__(self, writer: JournalWriter, hub: Hub, threads: DatabaseThreads, *, recover: bool) -> None:
+        self.name = worker_name()
+        self._writer = writer
+        self._hub = hub
+        self._threads = threads
+        self._recover = recover
+        self._runs: dict[UUID, Run | None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._backlog: deque[UUID] = deque()
+        self._nudged = asyncio.Event()
+        self._stopping = False
+
+    @property
+    def held(self) -> int:
+        return len(self._runs)
+
+    def enqueue(self, execution_id: UUID) -> None:
+        """Execute a run, now or when there is room."""
+        if self._stopping or execution_id in self._runs:
+            return
+        if len(self._runs) >= execution_settings().max_concurrent_runs:
+            self._backlog.append(execution_id)
+            return
+        self._runs[execution_id] = None
+        task = asyncio.ensure_future(self._execute(execution_id))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def nudge(self) -> None:
+        """There is a command that may be for a run of this worker."""
+        self._nudged.set()
+
+    async def run(self) -> None:
+        """Look after commands and leases until cancelled."""
+        await asyncio.gather(self._look_after_commands(), self._look_after_leases())
+
+    async def stop(self, grace: float) -> None:
+        """Take no more; let running nodes end for `grace` seconds; give what is not ended by then back."""
+        self._stopping = True
+        self._backlog.clear()
+        for run in self._runs.values():
+            if run is not None:
+                run.hand_over()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace)
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=1)
+
+    # -- one run ------------------------------------------------------------------------------------------------------
+
+    async def _execute(self, execution_id: UUID) -> None:
+        try:
+            held = await self._threads.run(claims.claim, execution_id, self.name)
+            if held is not None:
+                await self._drive(held)
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("execution %s: cannot be taken (%s); trying again", execution_id, error)
+        finally:
+            self._runs.pop(execution_id, None)
+            self._hub.executing(execution_id, here=False)
+            while self._backlog and len(self._runs) < execution_settings().max_concurrent_runs:
+                self.enqueue(self._backlog.popleft())
+            self.nudge()  # a command may have come while the run was leaving
+
+    async def _drive(self, held: Claim) -> None:
+        settings = execution_settings()
+        journal = self._writer.open(held.execution_id, held.epoch, held.head.seq)
+        limits = RunLimits(output_bytes=settings.max_output_bytes, progress_interval=settings.progress_interval)
+        run = Run(held.plan, held.head, journal, SystemClock(), restored=held.restored, limits=limits)
+        journal.on_fault = run.abort
+        self._runs[held.execution_id] = run
+        self._hub.executing(held.execution_id, here=True)
+        log_start(held)
+        if self._stopping:
+            run.hand_over()
+        started = time.monotonic()
+        try:
+            outcome = await run.drive(held.commands)
+        except JournalLost as error:
+            logger.warning("execution %s: left, %s", held.execution_id, error)
+            return
+        except asyncio.CancelledError:
+            await self._threads.run(claims.release, held.execution_id, held.epoch)
+            raise
+        except Exception as error:
+            await self._fail(held, error)
+            return
+        log_end(held, run.status, time.monotonic() - started)
+        if outcome is Outcome.HANDED_OVER:
+            await self._threads.run(claims.release, held.execution_id, held.epoch)
+
+    async def _fail(self, held: Claim, error: Exception) -> None:
+        """Whatever goes wrong outside of the nodes ends the run with an error; it must not leave it hanging."""
+        logger.error("execution %s: failed outside of its nodes", held.execution_id, exc_info=error)
+        hint = "This is a fault of the server and not of the flow; the log has the traceback."
+        if isinstance(error, JournalRefused):
+            hint = "The database refused what the run wrote; the log has the traceback."
+        cause = {"type": type(error).__name__, "message": str(error), "hint": hint}
+        await self._threads.run(claims.fail, held.execution_id, held.epoch, cause)
+        self._hub.executing(held.execution_id, here=False)
+        self._hub.hint(held.execution_id)
+
+    # -- commands and leases ------------------------------------------------------------------------------------------
+
+    async def _look_after_commands(self) -> None:
+        while True:
+            poll = execution_settings().command_poll if self._runs else IDLE_COMMAND_POLL
+            try:
+                async with asyncio.timeout(poll):
+                    await self._nudged.wait()
+            except TimeoutError:
+                pass
+            self._nudged.clear()
+            try:
+                await self._obey_pending()
+            except (DatabaseError, InterfaceError) as error:
+                logger.warning("worker: cannot look for commands (%s); trying again", error)
+
+    async def _obey_pending(self) -> None:
+        for command_id, execution_id, kind in await self._threads.run(claims.pending_commands):
+            run = self._runs.get(execution_id)
+            if run is not None:
+                if run.obey(kind, command_id):
+                    await self._threads.run(claims.mark_taken, command_id)
+            elif execution_id not in self._runs:
+                self.enqueue(execution_id)
+
+    async def _look_after_leases(self) -> None:
+        if self._recover:
+            await self._quietly(self._free_dead)
+        while True:
+            if self._runs:
+                await self._quietly(self._renew)
+            if self._recover:
+                await self._quietly(self._take_abandoned)
+            await asyncio.sleep(execution_settings().lease / 3)
+
+    async def _renew(self) -> None:
+        await self._threads.run(claims.renew, self.name, list(self._runs))
+
+    async def _take_abandoned(self) -> None:
+        for execution_id in await self._threads.run(claims.abandoned):
+            self.enqueue(execution_id)
+
+    async def _free_dead(self) -> None:
+        """Runs of a process of this machine that is gone need not wait for their leases to end."""
+        host = self.name.split(":", 1)[0] + ":"
+        for owner in await self._threads.run(claims.owners, host):
+            if not _is_alive(owner):
+                await self._threads.run(claims.end_leases_of, owner)
+
+    async def _quietly(self, look_after: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await look_after()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("worker: cannot look after its leases (%s); trying again", error)
+
+
+def _is_alive(owner: str) -> bool:
+    try:
+        os.kill(int(owner.split(":")[1]), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError, IndexError):
+        return True
+    return True
