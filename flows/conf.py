@@ -2,7 +2,7 @@
 
 | setting | default | what |
 | --- | --- | --- |
-| WATAOMI_EXPRESSION_SECONDS | 1.5 | time all expressions of one node may compute for |
+| WATAOMI_EXPRESSION_MILLISECONDS | 1500 | time all expressions of one node may compute for |
 | WATAOMI_EXPRESSION_MEGABYTES | 128 | memory they may use, the items they are given included |
 | WATAOMI_HTTP_ALLOW_PRIVATE | DEBUG | whether the HTTP node may reach private, loopback and link-local addresses |
 | WATAOMI_HTTP_MEGABYTES | 10 | size of a response the HTTP node takes |
@@ -17,7 +17,7 @@ from django.core import checks
 
 
 def expression_seconds() -> float:
-    return float(getattr(settings, "WATAOMI_EXPRESSION_SECONDS", 1.5))
+    return int(getattr(settings, "WATAOMI_EXPRESSION_MILLISECONDS", 1500)) / 1000
 
 
 def expression_megabytes() -> int:
@@ -35,15 +35,10 @@ def http_megabytes() -> int:
 @checks.register
 def check_settings(**kwargs: Any) -> list[checks.CheckMessage]:
     problems: list[checks.CheckMessage] = []
-    positive: dict[str, tuple[type, ...]] = {
-        "WATAOMI_EXPRESSION_SECONDS": (int, float),
-        "WATAOMI_EXPRESSION_MEGABYTES": (int,),
-        "WATAOMI_HTTP_MEGABYTES": (int,),
-    }
-    for name, types in positive.items():
+    for name in ("WATAOMI_EXPRESSION_MILLISECONDS", "WATAOMI_EXPRESSION_MEGABYTES", "WATAOMI_HTTP_MEGABYTES"):
         value: Any = getattr(settings, name, 1)
-        if type(value) not in types or value <= 0:
-            problems.append(checks.Error(f"{name} must be a positive number, not {value!r}.", id="flows.E001"))
+        if type(value) is not int or value <= 0:
+            problems.append(checks.Error(f"{name} must be a whole number above 0, not {value!r}.", id="flows.E001"))
     if not isinstance(getattr(settings, "WATAOMI_HTTP_ALLOW_PRIVATE", False), bool):
         problems.append(checks.Error("WATAOMI_HTTP_ALLOW_PRIVATE must be True or False.", id="flows.E002"))
     return problems

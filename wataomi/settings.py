@@ -177,6 +177,19 @@ SPECTACULAR_SETTINGS = {
 # What a run may do, and where it runs; read through `executions.conf`, which documents each.
 WATAOMI_EXECUTOR = environment.string("WATAOMI_EXECUTOR", "embedded")
 
+# What nodes may do; read through `flows.conf`, which documents each.
+WATAOMI_HTTP_ALLOW_PRIVATE = environment.boolean("WATAOMI_HTTP_ALLOW_PRIVATE", default=DEBUG)
+WATAOMI_HTTP_MEGABYTES = environment.integer("WATAOMI_HTTP_MEGABYTES", 10, least=1)
+WATAOMI_EXPRESSION_MILLISECONDS = environment.integer("WATAOMI_EXPRESSION_MILLISECONDS", 1500, least=1)
+WATAOMI_EXPRESSION_MEGABYTES = environment.integer("WATAOMI_EXPRESSION_MEGABYTES", 128, least=1)
+
+# --- Long responses -----------------------------------------------------------------------------------------------
+
+# Read through `wataomi.streaming.conf`, which documents each.
+WATAOMI_WRITE_TIMEOUT = environment.integer("WATAOMI_WRITE_TIMEOUT", 60, least=1)
+WATAOMI_SHUTDOWN_TIMEOUT = environment.integer("WATAOMI_SHUTDOWN_TIMEOUT", 2, least=1)
+WATAOMI_REQUEST_THREADS = environment.integer("WATAOMI_REQUEST_THREADS", 32, least=1)
+
 # --- Logs ---------------------------------------------------------------------------------------------------------
 
 WATAOMI_LOG_LEVEL = environment.string("WATAOMI_LOG_LEVEL", "INFO").upper()
