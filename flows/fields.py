@@ -15,6 +15,10 @@ class JSONTextField(models.TextField):
     and PostgreSQL's `jsonb` refuses the valid JSON string "\\u0000".
     """
 
+    # Read by the type checker alone: what may be assigned, and what is read.
+    _pyi_private_set_type: Any
+    _pyi_private_get_type: Any
+
     def from_db_value(self, value: str | None, expression: object, connection: object) -> Any:
         return None if value is None else orjson.loads(value)
 

@@ -64,6 +64,11 @@ class NodeType:
     async def run(self, ctx: NodeContext, items: Items) -> Items | Ports:
         raise NotImplementedError
 
+    @classmethod
+    def help_text(cls) -> str:
+        """The help in the palette: the type's docstring, not one it inherits."""
+        return inspect.cleandoc(cls.__dict__.get("__doc__") or "")
+
 
 AnyNodeType = type[NodeType]
 NodeTypeClass = TypeVar("NodeTypeClass", bound=AnyNodeType)
