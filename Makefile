@@ -28,7 +28,7 @@ test: $(VENV)/.installed-dev
 	exit $$status
 
 test-js:
-	@if command -v node >/dev/null; then node --test $(wildcard tests/js/*.test.js); \
+	@if command -v node >/dev/null; then node --test $(wildcard tests/js/*.test.js tests/js/*.test.mjs); \
 	elif [ -n "$$CI" ]; then echo "JavaScript tests: node is missing, and in CI nothing may be skipped" >&2; exit 1; \
 	else echo "JavaScript tests: skipped, because node is not installed"; fi
 

@@ -30,12 +30,12 @@ export const isLastEvent = (event) => LAST_EVENTS.has(event.type);
 /**
  * The state of a run before its first event.
  *
- * @param {Iterable<string|{id: string, status?: string}>} nodes the flow's nodes, by id or as `executionStarted` lists them
+ * @param {Iterable<string|{id: string}>} nodes the flow's nodes: their ids, or objects with an `id`
  * @param {string} executionId
  * @returns {RunState}
  */
 export function emptyState(nodes = [], executionId = "") {
-  const byId = nodesFrom(nodes);
+  const byId = Object.fromEntries(Array.from(nodes, (node) => [node.id ?? node, idleNode()]));
   return {
     executionId,
     seq: 0,
@@ -44,7 +44,7 @@ export function emptyState(nodes = [], executionId = "") {
     finishedAt: null,
     durationMs: null,
     error: null,
-    progress: progressOf(byId),
+    progress: { done: 0, total: Object.keys(byId).length },
     nodes: byId,
   };
 }
@@ -58,14 +58,17 @@ export function emptyState(nodes = [], executionId = "") {
  */
 export function fold(state, event) {
   if (event.seq <= state.seq) return state;
-  const change = CHANGES[event.type];
-  return { ...state, ...change?.(state, event.data), executionId: event.data.executionId ?? state.executionId, seq: event.seq };
+  const change = CHANGES[event.type]?.(state, event.data);
+  return { ...state, ...change, executionId: event.data.executionId ?? state.executionId, seq: event.seq };
 }
 
 const CHANGES = {
   executionStarted(state, data) {
-    const nodes = nodesFrom(data.nodes);
-    return { status: "running", startedAt: data.startedAt, progress: progressOf(nodes), nodes };
+    // A node reused from the run that this one retries is settled already, and the state may know what it did.
+    const known = (id) => state.nodes[id] ?? idleNode();
+    const nodes = Object.fromEntries(data.nodes.map(({ id, status }) => [id, { ...known(id), status }]));
+    const done = data.nodes.filter(({ status }) => status !== "idle").length;
+    return { status: "running", startedAt: data.startedAt, progress: { done, total: data.nodes.length }, nodes };
   },
 
   nodeExecutionBefore(state, data) {
@@ -131,17 +134,7 @@ function idleNode(status = "idle") {
   };
 }
 
-function nodesFrom(nodes) {
-  const entries = Array.from(nodes, (node) => (typeof node === "string" ? [node, idleNode()] : [node.id, idleNode(node.status)]));
-  return Object.fromEntries(entries);
-}
-
-function progressOf(nodes) {
-  const all = Object.values(nodes);
-  return { done: all.filter((node) => NODE_SETTLED.has(node.status)).length, total: all.length };
-}
-
-/** The newest characters of a text. Counted in code points, as Python does: a JavaScript string counts UTF-16 units. */
+/** The newest characters of a text, counted as Python counts them: in code points, not in UTF-16 units. */
 function newest(text) {
   if (text.length <= PROGRESS_TEXT_LIMIT) return text;
   let start = text.length;

@@ -1,7 +1,8 @@
 /** Work that is done at most once a frame, however often it is asked for. */
 
 /**
- * A function that does `work` in the next frame; asked for again before, it does it once. `flush()` does what is due now.
+ * A function that has `work` done in the next frame, once, however often it is called before. Its `flush()` does at
+ * once what is due.
  *
  * A hidden page has no frames: there, and outside a browser, a timer stands in for them.
  */
@@ -17,10 +18,6 @@ export function inNextFrame(work) {
     cancel ??= requestFrame(flush);
   };
   ask.flush = flush;
-  ask.drop = () => {
-    cancel?.();
-    cancel = null;
-  };
   return ask;
 }
 

@@ -1,5 +1,6 @@
 /**
- * The client of a run's stream, for every page that shows one: `follow` receives the run's events, `bind` paints its state.
+ * The client of a run's stream, for every page that shows one: `follow` receives the run's events, `bind` paints its
+ * state.
  *
  *     follow(executionId, { state: snapshot, onState: (state) => bind(document, state) });
  */
@@ -10,6 +11,13 @@ import { openRunStream, RUN_OVER } from "./run_stream.js";
 import { callSafely } from "./sse.js";
 import { canShare, SharedStream } from "./tabs.js";
 
+/**
+ * @typedef {import("./fold.js").RunEvent} RunEvent
+ * @typedef {import("./fold.js").RunState} RunState
+ * @typedef {import("./sse.js").ConnectionState} ConnectionState
+ * @typedef {import("./sse.js").ConnectionDetail} ConnectionDetail
+ */
+
 export { bind } from "./paint.js";
 export { emptyState, fold } from "./fold.js";
 
@@ -19,15 +27,14 @@ export { emptyState, fold } from "./fold.js";
  *
  * @param {string} executionId
  * @param {object} [options]
- * @param {import("./fold.js").RunState} [options.state] the state to go on from (a snapshot); without it, an empty one
+ * @param {RunState} [options.state] the state to go on from (a snapshot); without it, an empty one
  * @param {number} [options.after] the seq of the last event that is known; by default `state.seq`
- * @param {(event: import("./fold.js").RunEvent) => void} [options.onEvent] every event, once, in order
- * @param {(state: import("./fold.js").RunState) => void} [options.onState] the newest state, at most once a frame
- * @param {(state: import("./sse.js").ConnectionState, detail: import("./sse.js").ConnectionDetail) => void}
- *   [options.onConnection]
+ * @param {(event: RunEvent) => void} [options.onEvent] every event, once, in order
+ * @param {(state: RunState) => void} [options.onState] the newest state, at most once a frame
+ * @param {(state: ConnectionState, detail: ConnectionDetail) => void} [options.onConnection]
  * @param {AbortSignal} [options.signal]
- * @param {?(string|(() => string|Promise<string>))} [options.token] a bearer token instead of the session; a function is
- *   asked before each attempt
+ * @param {?(string|(() => string|Promise<string>))} [options.token] a bearer token instead of the session; a function
+ *   is asked before each attempt
  * @param {object} [options.connection] passed to `EventStreamClient`: `watchdog`, `retry`, `longestWait`
  * @returns {Following}
  */
@@ -45,9 +52,9 @@ class Following {
   #stream = null;
   #announce;
 
-  /** @type {import("./fold.js").RunState} the newest state */
+  /** @type {RunState} the newest state */
   state;
-  /** @type {Promise<import("./sse.js").ConnectionDetail>} settles when nothing more will come; never rejects */
+  /** @type {Promise<ConnectionDetail>} settles when nothing more will come; never rejects */
   ended;
 
   constructor(executionId, options) {
@@ -83,7 +90,7 @@ class Following {
     return reason;
   }
 
-  /** A page in the back/forward cache must hold no connection and no lock; it goes on where it was when it is shown again. */
+  /** A page in the back/forward cache must hold no connection and no lock; shown again, it goes on where it was. */
   async #streamWhileShown() {
     const closing = this.#closing.signal;
     for (;;) {
@@ -108,7 +115,8 @@ class Following {
     };
     const open = (options) => openRunStream(this.#executionId, { token, connection, ...options });
     if (token !== null || !canShare()) return open({ ...listeners, signal });
-    return new SharedStream({ name: `wataomi.run.${this.#executionId}`, open, isLast: isLastEvent, ...listeners, signal });
+    const name = `wataomi.run.${this.#executionId}`;
+    return new SharedStream({ name, open, isLast: isLastEvent, ...listeners, signal });
   }
 
   #receive(event) {

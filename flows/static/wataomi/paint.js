@@ -12,10 +12,10 @@
  * | `[data-node-error]` | the message of its error |
  * | `progress[data-node-progress]` | its fraction; hidden unless the node tells one |
  * | `[data-run]` | `data-status` |
- * | `[data-run-status]`, `[data-run-duration]`, `[data-run-error]` | text |
+ * | `[data-run-status]`, `-duration`, `-error` | text |
  * | `[data-run-count]` | "2 / 4": nodes that are done, of all |
  * | `progress[data-run-progress]` | nodes that are done, of all |
- * | `[data-edge][data-source][data-source-port][data-target]` | `data-state`: taken, flowing, skipped, failed, or empty |
+ * | `[data-edge][data-source][data-source-port][data-target]` | `data-state`: taken, flowing, skipped, failed or "" |
  * | inside it: `[data-edge-count]` | how many items went over it |
  */
 
@@ -30,8 +30,8 @@ const TICK = 100;
 const painters = new WeakMap();
 
 /**
- * Paint a state into everything below `root`, in the next frame. Called again before it, only the newest state is painted;
- * a call costs next to nothing, so call it for every event.
+ * Paint a state into everything below `root`, in the next frame. Called again before it, only the newest state is
+ * painted; a call costs next to nothing.
  *
  * Elements may come and go between calls: what was added is painted by the next one.
  *

@@ -10,7 +10,7 @@ export const RUN_OVER = { code: "finished", message: "The run has ended." };
  * @param {string} executionId
  * @param {object} options
  * @param {number} options.after the seq of the last event that is known; 0 for none
- * @param {(event: import("./fold.js").RunEvent) => void} options.onEvent events in order; after a reconnection one may come twice
+ * @param {(event: import("./fold.js").RunEvent) => void} options.onEvent
  * @param {?(string|(() => string|Promise<string>))} [options.token]
  * @param {object} [options.connection] passed on to the client, as are the other options
  * @returns {EventStreamClient} not yet running

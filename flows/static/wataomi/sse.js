@@ -5,8 +5,8 @@
  */
 
 /**
- * Reads a stream of bytes that may be cut anywhere (9.2.6). An event that the end of the stream cut off is never delivered,
- * and its id is not adopted: `lastEventId` is what a client resumes behind.
+ * Reads a stream of bytes that may be cut anywhere (9.2.6). An event that the end of the stream cut off is never
+ * delivered, and its id is not adopted: `lastEventId` is what a client resumes behind.
  */
 export class EventStreamParser {
   #decoder = new TextDecoder("utf-8"); // drops one byte order mark at the start
@@ -87,7 +87,7 @@ const LAST_EVENT = { code: "finished", message: "The stream has ended with its l
 const ABORTED = { code: "aborted", message: "The stream was closed by the page." };
 const CUT = { code: "cut", message: "The server ended the connection before the last event." };
 const SILENT = { code: "silent", message: "The server has not been heard for too long." };
-const RENEWED = { code: "renewed", message: "The connection is made again.", retryAfter: 0 };
+const RENEWED = { code: "renewed", message: "The connection is made again." };
 
 /** The longest that a browser's timer can wait; a longer one would fire at once. */
 const LONGEST_TIMER = 2 ** 31 - 1;
@@ -106,8 +106,8 @@ export function backoff(failures, { retry, longestWait, random }) {
 }
 
 /**
- * `connecting`: the first attempt is under way. `open`: events arrive. `lost`: the connection broke, and attempts to make it
- * again go on; the state stays until one succeeds. `ended`: nothing more will come, and `code` says why.
+ * `connecting`: the first attempt is under way. `open`: events arrive. `lost`: the connection broke, and attempts to
+ * make it again go on; the state stays until one succeeds. `ended`: nothing more will come, and `code` says why.
  *
  * @typedef {"connecting"|"open"|"lost"|"ended"} ConnectionState
  * @typedef {{code: string, message: string, retryAt?: ?number, failures?: number}} ConnectionDetail
@@ -115,8 +115,8 @@ export function backoff(failures, { retry, longestWait, random }) {
  */
 
 /**
- * One stream, kept open until its last event: a connection that breaks, stalls, or is answered with anything but an event
- * stream is made again behind the last event that was delivered.
+ * One stream, kept open until its last event: a connection that breaks, stalls, or is answered with anything but an
+ * event stream is made again behind the last event that was delivered.
  *
  * It gives up only on the answers 401, 403, 404 (what it asks for is not to be had) and 204 (the standard's "stop").
  */
@@ -129,20 +129,21 @@ export class EventStreamClient {
   #connection = null; // AbortController of the connection that is open or being made
   #endWait = null; // ends the wait before the next attempt
   #heardAt = 0;
+  #openedAt = 0;
   #stopped = null; // why the client ended
 
   /**
    * @param {string} url
    * @param {object} options
-   * @param {(message: {data: string, type: string, lastEventId: string}) => boolean|void} options.onMessage returns true for
-   *   the message behind which nothing comes
+   * @param {(message: {data: string, type: string, lastEventId: string}) => boolean|void} options.onMessage returns
+   *   true for the message behind which nothing comes
    * @param {(state: ConnectionState, detail: ConnectionDetail) => void} [options.onConnection]
    * @param {() => void} [options.onActivity] called for every piece of bytes, keep-alives included
    * @param {string|number} [options.lastEventId] where to go on; "" for the beginning
-   * @param {() => Object<string, string>|Promise<Object<string, string>>} [options.headers] more headers, asked for before
-   *   each attempt
-   * @param {number} [options.watchdog] milliseconds of silence after which the connection counts as dead; must be longer
-   *   than the server's keep-alive interval (15 s)
+   * @param {() => Object<string, string>|Promise<Object<string, string>>} [options.headers] more headers, asked for
+   *   before each attempt
+   * @param {number} [options.watchdog] milliseconds of silence after which the connection counts as dead; must be
+   *   longer than the server's keep-alive interval (15 s)
    * @param {number} [options.retry] milliseconds before the first reconnection, until the server sends its own `retry:`
    * @param {number} [options.longestWait] milliseconds; the backoff doubles up to this
    * @param {AbortSignal} [options.signal]
@@ -240,6 +241,7 @@ export class EventStreamClient {
     }
     const refusal = refusalOf(response);
     if (refusal) return refusal;
+    this.#openedAt = Date.now();
     this.#tell("open", { code: "open", message: "Connected." });
     await this.#read(response.body.getReader());
     return CUT;
@@ -257,6 +259,8 @@ export class EventStreamClient {
       const { done, value } = await reader.read();
       if (done || this.#stopped) return;
       this.#heardAt = Date.now();
+      // Not as soon as it is open: a server that accepts and cuts at once is not to be hammered.
+      if (this.#heardAt - this.#openedAt > this.#retry) this.#failures = 0;
       this.#options.onActivity();
       parser.push(value);
       if (!this.#stopped) this.lastEventId = parser.lastEventId;
@@ -266,21 +270,20 @@ export class EventStreamClient {
   #deliver(message) {
     if (this.#stopped) return;
     this.lastEventId = message.lastEventId;
-    this.#failures = 0; // not when it opened: a server that accepts and cuts at once is not to be hammered
+    this.#failures = 0;
     if (callSafely(this.#options.onMessage, message) === true) this.#stop(LAST_EVENT);
   }
 
   async #wait(lost) {
+    if (lost === RENEWED) return;
     this.#failures += 1;
     const { longestWait, random } = this.#options;
     const calculated = backoff(this.#failures, { retry: this.#retry, longestWait, random });
-    const wait = lost === RENEWED ? 0 : Math.max(calculated, lost.retryAfter ?? 0);
+    const wait = Math.max(calculated, lost.retryAfter ?? 0);
     const detail = { code: lost.code, message: lost.message, failures: this.#failures };
-    if (wait > 0) {
-      this.#tell("lost", { ...detail, retryAt: Date.now() + wait });
-      await this.#sleep(wait);
-      if (!this.#stopped) this.#tell("lost", { ...detail, retryAt: null });
-    }
+    this.#tell("lost", { ...detail, retryAt: Date.now() + wait });
+    await this.#sleep(wait);
+    if (!this.#stopped) this.#tell("lost", { ...detail, retryAt: null });
   }
 
   #sleep(milliseconds) {
@@ -336,7 +339,8 @@ function refusalOf(response) {
   }
   const type = response.headers.get("Content-Type") ?? "";
   if (/^text\/event-stream\s*(;|$)/i.test(type)) return null;
-  return { code: "not_a_stream", message: `The server answered with ${type || "no content type"} instead of an event stream.` };
+  const message = `The server answered with ${type || "no content type"} instead of an event stream.`;
+  return { code: "not_a_stream", message };
 }
 
 /** The header `Retry-After` in milliseconds (RFC 9110, 10.2.3); 0 without one. Its form as a date is not used here. */

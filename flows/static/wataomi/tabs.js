@@ -3,19 +3,20 @@
  * and tabs with a stream each would soon block every other request.
  *
  * The tabs queue for a Web Lock. The one that holds it leads: it has the connection, and passes every event on over a
- * BroadcastChannel. A tab that closes loses its lock, and the next one opens the stream behind the last event it has seen.
+ * BroadcastChannel. A tab that closes loses its lock, and the next one opens the stream behind the last event it saw.
  *
- * Nothing is lost, because no message is trusted to have arrived: each batch of events says behind which event it begins
- * (`after`). A tab that is behind that asks the leader for what it missed; when the leader does not hold it any more, the
- * tab reads it from the server itself. Nothing comes twice, because a tab delivers only what is behind its own last event.
+ * Nothing is lost, because no message is trusted to have arrived: each batch of events says behind which event it
+ * begins (`after`). A tab that is behind that asks the leader for what it missed; when the leader does not hold it any
+ * more, the tab reads it from the server itself. Nothing comes twice, because a tab delivers only what is behind the
+ * last event that it has.
  *
  * | what happens | who acts |
  * | --- | --- |
- * | a tab joins late, or a batch came before its channel was open | it asks the leader (`hello`), who sends it what is missing |
+ * | a tab joins late | it asks the leader (`hello`), who sends it what it lacks |
  * | the leader closes | the browser gives the lock to the next tab |
  * | the leader freezes | after `silence` a visible tab steals the lock; the old leader sees that, and queues |
  * | the new leader was behind or ahead of the others | those behind ask; those ahead drop what they know |
- * | a tab asks while no one leads | the new leader says so (`beat`), and the tab asks again |
+ * | a tab asks while no one leads | it asks again when it hears a new leader |
  */
 
 import { callSafely } from "./sse.js";
@@ -59,7 +60,7 @@ class History {
 /** One tab's share of a stream. */
 export class SharedStream {
   #options;
-  #member = crypto.randomUUID?.() ?? String(Math.random());
+  #member = String(Math.random());
   #patience; // milliseconds of silence that this tab bears; not the same in each, or all would steal the lock at once
   #seq;
   #history;
@@ -79,8 +80,8 @@ export class SharedStream {
    * @param {object} options
    * @param {string} options.name of what is followed: tabs that give the same name share
    * @param {number} options.after the seq of the last event that is known
-   * @param {(options: {after: number, onEvent: Function, onConnection: Function, onActivity: Function}) => object} options.open
-   *   makes the stream: a client with `run()`, `close()` and `retryNow()`
+   * @param {(options: {after: number, onEvent: Function, onConnection: Function, onActivity: Function}) => object}
+   *   options.open makes the stream: a client with `run()`, `close()` and `retryNow()`
    * @param {(event: {seq: number}) => boolean} options.isLast
    * @param {(event: {seq: number}) => void} options.onEvent
    * @param {(state: string, detail: object) => void} options.onConnection
@@ -118,6 +119,7 @@ export class SharedStream {
 
   /** Do not wait for the next attempt to connect, whichever tab makes it. */
   retryNow() {
+    if (this.#ended) return;
     if (this.#client) this.#client.retryNow();
     else this.#channel.postMessage({ kind: "nudge" });
   }
@@ -164,12 +166,13 @@ export class SharedStream {
     try {
       await browser.navigator.locks.request(name, options, () => this.#lead());
     } catch (problem) {
-      if (problem.name !== "AbortError") throw problem;
+      if (problem.name !== "AbortError") return this.#lead(); // no locks here, after all: a stream of its own
       // No longer in the queue, or no longer the leader: the lock was stolen.
       this.#client?.close();
       this.#client = null;
-      this.#heardAt = this.#leader === this.#member ? Date.now() : this.#heardAt;
+      if (this.#leader === this.#member) this.#heardAt = Date.now(); // whoever stole it is alive
     }
+    return undefined;
   }
 
   async #lead() {
