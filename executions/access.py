@@ -20,7 +20,7 @@ def visible_executions(user: AnyUser) -> QuerySet[Execution]:
 
 
 def may_control(user: AnyUser, execution: Execution) -> bool:
-    """Whether the user may pause, resume, cancel and retry the run: the flow's owner, or `executions.change_execution`."""
+    """Whether the user may command and retry the run: the flow's owner, or with `executions.change_execution`."""
     return execution.flow.owner_id == user.pk or _has_perm(user, "executions.change_execution")
 
 

@@ -26,7 +26,7 @@ from executions.plans import plan_of
 from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus, RunStatus
 
 UNCLAIMED_GRACE = timedelta(seconds=10)
-"""A run that nobody has taken this long is taken by whoever sees it; before, it is its creator's to bring to a worker."""
+"""A run that nobody has taken this long is taken by whoever sees it; before, its creator brings it to a worker."""
 
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)
 
@@ -196,8 +196,6 @@ def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
 
 def _progress(run: Execution) -> dict[str, int]:
     settled = NodeExecution.objects.filter(execution=run, status__in=NODE_SETTLED, retry_at=None)
-    later = NodeExecution.objects.filter(
-        execution=run, node_id=OuterRef("node_id"), attempt__gt=OuterRef("attempt")
-    )
+    later = NodeExecution.objects.filter(execution=run, node_id=OuterRef("node_id"), attempt__gt=OuterRef("attempt"))
     total = len(run.flow_version.graph.get("nodes", []))
     return {"done": settled.exclude(Exists(later)).count(), "total": total}

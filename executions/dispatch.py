@@ -55,10 +55,10 @@ def start_execution(
             transaction.on_commit(lambda: runtime.executor().enqueue(execution.id))
     except IntegrityError:
         # Two requests with the same key at once: the other one was first.
-        earlier = idempotency_key and _same_request(flow, given, requester, idempotency_key)
-        if not earlier:
+        repeated = _same_request(flow, given, requester, idempotency_key) if idempotency_key else None
+        if repeated is None:
             raise
-        return earlier
+        return repeated
     return execution
 
 
@@ -73,7 +73,8 @@ def newest_version(flow: Flow) -> FlowVersion:
 def check_input(input_data: object) -> dict[str, Any]:
     """The input as a run can start with it. Raises InputInvalid."""
     if not isinstance(input_data, Mapping):
-        raise InputInvalid("The input must be a JSON object.", hint='For no input send {}, for a list {"items": [...]}.')
+        hint = 'For no input send {}, for a list {"items": [...]}.'
+        raise InputInvalid("The input must be a JSON object.", hint=hint)
     if _depth(input_data) > MAX_INPUT_DEPTH:
         raise InputInvalid(f"The input is nested deeper than {MAX_INPUT_DEPTH} levels.")
     try:

@@ -91,7 +91,7 @@ def empty_state(execution_id: str, node_ids: Iterable[str]) -> State:
 
 
 def fold(state: State, event: Event) -> State:
-    """The state after `event`. An event the state has seen already changes nothing. `state` itself is left as it was."""
+    """The state after `event`; an event it has seen already changes nothing. `state` itself is left as it was."""
     if event.seq <= state["seq"]:
         return state
     changed = {**state, "seq": event.seq}

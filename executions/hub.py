@@ -131,8 +131,8 @@ class Topic:
             return self._bells.setdefault(loop, asyncio.Event())
 
     def after(self, seq: int) -> tuple[bytes, int] | None:
-        """Frames behind `seq` from the ring (about a chunk), and the seq of the last of them; None when the ring does not
-        have the very next one."""
+        """Frames behind `seq` from the ring, a chunk at most, and the seq of the last of them; None when the ring does
+        not have the very next one."""
         with self._guard:
             found: list[Block] = []
             for block in reversed(self._ring):
@@ -170,7 +170,7 @@ class Hub:
 
     @contextmanager
     def subscribe(self, execution_id: UUID) -> Iterator[Topic]:
-        """The run's topic, as long as it is read. Subscribe first and catch up from the journal then, never the other way."""
+        """The run's topic, as long as it is read. Subscribe first and then catch up from the journal, never before."""
         topic = self._enter(execution_id)
         try:
             yield topic
@@ -240,7 +240,11 @@ class Hub:
         try:
             while not self._stopping:
                 with self._guard:
-                    remote = [topic for id, topic in self._topics.items() if id not in self._local and not topic.ended_at]
+                    remote = [
+                        topic
+                        for execution_id, topic in self._topics.items()
+                        if execution_id not in self._local and not topic.ended_at
+                    ]
                     self._hinted.clear()
                 if remote:
                     self._pull_all(remote)
@@ -263,7 +267,7 @@ class Hub:
             connection.queries_log.clear()
 
     def _pull(self, topic: Topic, position: reader.Position) -> None:
-        """Bring the topic to where the run stands. Only the newest events: a reader that needs older ones reads them itself."""
+        """Bring the topic to where the run stands, with the newest events: older ones a reader finds in the journal."""
         ended_at = position.last_seq if position.ended else None
         newest = topic.newest or max(0, position.last_seq - reader.READ_AT_ONCE)
         while newest < position.last_seq:

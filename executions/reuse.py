@@ -8,8 +8,8 @@ from flows.graph import Edge, Graph, Node
 
 
 def reusable_nodes(before: Graph, after: Graph, settled: Collection[str]) -> list[str]:
-    """The ids of nodes that were settled in the run of `before`, and that `after` would run with the same input: neither
-    the node, nor what feeds it, nor anything further up has changed."""
+    """The ids of nodes that were settled in the run of `before` and that `after` would run with the same input: neither
+    the node nor anything that it depends on has changed."""
     earlier = {node.id: node for node in before.nodes}
     feeds_before, feeds_after = _feeds(before), _feeds(after)
     same = {

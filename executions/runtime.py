@@ -98,8 +98,8 @@ def executor(*, recover: bool = False) -> Executor:
 
 
 def shutdown() -> None:
-    """End all that runs in this process, in order: runs, what they wrote, readers. It starts anew when it is used again."""
-    global _executor  # noqa: PLW0603 - one for each process
+    """End all that runs in this process, in order: runs, what they wrote, readers. Used again, it starts anew."""
+    global _executor
     with _guard:
         ending, _executor = _executor, None
     if ending is not None:

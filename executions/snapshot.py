@@ -17,8 +17,8 @@ _NODE = ("node_id", "attempt", "status", "started_at", "finished_at", "item_coun
 def snapshot(execution_id: UUID) -> State:
     """The run's state. Raises Execution.DoesNotExist.
 
-    Run and nodes come from ONE statement, and so from one moment, without a transaction: on SQLite each transaction here
-    takes the write lock.
+    Run and nodes come from ONE statement, and so from one moment, without a transaction: on SQLite each transaction
+    here takes the write lock.
     """
     rows = list(
         Execution.objects.filter(pk=execution_id)

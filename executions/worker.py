@@ -124,7 +124,7 @@ class Worker:
         except asyncio.CancelledError:
             await self._threads.run(claims.release, held.execution_id, held.epoch)
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - no run may hang, whatever went wrong
             await self._fail(held, error)
             return
         log_end(held, run.status, time.monotonic() - started)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable
 
 from executions.engine.plan import PlanNode
 from flows.context import NodeContext, NodeError, Ports
@@ -17,7 +16,7 @@ CANCEL_GRACE = 0.2
 
 
 async def perform(planned: PlanNode, ctx: NodeContext) -> Ports:
-    """Run the node. Raises NodeError for all that can go wrong in it, and CancelledError only when the run cancels it."""
+    """Run the node. Raises NodeError for all that can go wrong in it, CancelledError only when the run cancels it."""
     timeout = planned.node.settings.timeout
     if timeout is None:
         return await _guarded(planned, ctx)
@@ -50,7 +49,7 @@ async def _guarded(planned: PlanNode, ctx: NodeContext) -> Ports:
         if task is not None and task.cancelling():
             raise
         raise NodeError("The node cancelled itself.", type="CancelledError") from error
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - a node may raise anything
         logger.warning("node %s (%s) raised", planned.node.name, planned.node.type, exc_info=True)
         raise NodeError(
             str(error) or repr(error),
@@ -59,7 +58,7 @@ async def _guarded(planned: PlanNode, ctx: NodeContext) -> Ports:
         ) from error
 
 
-async def _contained(work: Coroutine[Any, Any, Ports]) -> Ports:
+async def _contained(work: Awaitable[Ports]) -> Ports:
     try:
         return await work
     except (SystemExit, KeyboardInterrupt) as error:

@@ -44,9 +44,7 @@ def node_before(planned: PlanNode, row: NodeRow) -> Data:
     }
 
 
-def node_after(
-    planned: PlanNode, row: NodeRow, shown: tuple[bytes, bool] | None, done: int, total: int
-) -> Data:
+def node_after(planned: PlanNode, row: NodeRow, shown: tuple[bytes, bool] | None, done: int, total: int) -> Data:
     """`shown` is the preview of the output, and whether it was cut."""
     finished = row.finished_at or row.started_at
     return {

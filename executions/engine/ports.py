@@ -10,7 +10,6 @@ from typing import Protocol
 
 from executions.statuses import NodeStatus, RunStatus
 
-
 NodeValues = tuple[
     str, int, NodeStatus, datetime, datetime | None,
     bytes | None, bytes | None, bytes | None, bytes | None, datetime | None, bytes | None,

@@ -130,7 +130,8 @@ class Run:
     async def drive(self, commands: Sequence[tuple[str, int]] = ()) -> Outcome:
         """Run until the run ends, pauses or is handed over, and all of that is committed.
 
-        `commands` (kind and id) are those that waited for the run to be taken: they are obeyed before a node starts. Raises JournalLost when another worker took the run over, JournalRefused when its records cannot be written.
+        `commands` (kind and id) waited for the run to be taken: they are obeyed before a node starts. Raises JournalLost
+        when another worker took the run over, JournalRefused when its records cannot be written.
         """
         try:
             self._begin(commands)
@@ -437,7 +438,7 @@ class Run:
         if settings.on_error is not OnError.STOP:
             port = MAIN if settings.on_error is OnError.CONTINUE else ERROR_PORT
             port = node.planned.behaviour.output if port == MAIN else port
-            outputs = {port: b"[{\"error\":" + row.error + b"}]"}
+            outputs = {port: b'[{"error":' + row.error + b"}]"}
             row.item_counts = orjson.dumps({port: 1})
             row.output = join_object(outputs.items())
         shown = (row.output, False) if row.output else None
@@ -463,9 +464,7 @@ class Run:
         self._end_task(node.planned.index)
 
     def _skip(self, node: _Node) -> None:
-        row = NodeRow(
-            node_id=node.planned.node.id, attempt=1, status=NodeStatus.SKIPPED, started_at=self._clock.now()
-        )
+        row = NodeRow(node_id=node.planned.node.id, attempt=1, status=NodeStatus.SKIPPED, started_at=self._clock.now())
         self._settle(node, row, NodeStatus.SKIPPED, {}, None)
 
     def _settle(

@@ -36,7 +36,7 @@ def events_after(execution_id: UUID, after: int, limit: int = READ_AT_ONCE) -> l
 def positions(execution_ids: Collection[UUID]) -> dict[UUID, Position]:
     """Where each of the runs stands; one that is gone is left out."""
     rows = Execution.objects.filter(id__in=execution_ids).values_list("id", "last_seq", "status")
-    return {id: Position(last_seq, status in RUN_ENDED) for id, last_seq, status in rows}
+    return {row[0]: Position(row[1], row[2] in RUN_ENDED) for row in rows}
 
 
 reader_pool = DatabaseThreads("journal-reader", 4)

@@ -1,7 +1,7 @@
 """The SQL of the journal, for SQLite and PostgreSQL alike.
 
-Many rows to a statement: each statement gives the interpreter lock up once, and while the engine computes, getting it back
-can take a switch interval (5 ms). Row by row, a thousand rows would wait a thousand times.
+Many rows to a statement: each statement gives the interpreter lock up once, and while the engine computes, getting it
+back can take a switch interval (5 ms). Row by row, a thousand rows would wait a thousand times.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ class Statements:
     def insert_events(self, cursor: CursorWrapper, rows: Sequence[tuple[Any, int, str, bytes, datetime]]) -> None:
         moments: dict[datetime, Any] = {}
         values = [
-            (key, seq, type, data.decode(), moments.get(at) or moments.setdefault(at, self._moment(at)))
-            for key, seq, type, data, at in rows
+            (key, seq, name, data.decode(), moments.get(at) or moments.setdefault(at, self._moment(at)))
+            for key, seq, name, data, at in rows
         ]
         self._insert(cursor, self._insert_events, values, "")
 

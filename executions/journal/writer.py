@@ -1,4 +1,4 @@
-"""The writer of a process: one thread, group commit. What has piled up while one commit was in flight makes the next."""
+"""The writer of a process: one thread, group commit. What piled up while one commit was in flight makes the next."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import DatabaseError, InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection, transaction
 
 from executions.engine.ports import Entry, HeadRow, JournalLost, JournalRefused, NodeValues
 from executions.journal.statements import Statements, plain_cursor
@@ -230,9 +230,7 @@ class JournalWriter:
         self.commits += 1
         self._committed(by_run, lost)
 
-    def _advance(
-        self, statements: Statements, cursor: Any, run: RunJournal, key: Any, entries: list[Entry]
-    ) -> bool:
+    def _advance(self, statements: Statements, cursor: Any, run: RunJournal, key: Any, entries: list[Entry]) -> bool:
         """The fence: False when the run is no longer this worker's, and nothing of `entries` may be written."""
         head: HeadRow | None = None
         for entry in entries:
@@ -285,6 +283,4 @@ def _set(waiter: asyncio.Future[None]) -> None:
 
 
 def _mark_obeyed(execution_id: UUID, command: int) -> None:
-    Command.objects.filter(execution_id=execution_id, id__lte=command, taken_at=None).update(
-        taken_at=datetime.now(UTC)
-    )
+    Command.objects.filter(execution_id=execution_id, id__lte=command, taken_at=None).update(taken_at=datetime.now(UTC))
