@@ -1,0 +1,131 @@
+"""One request and its response: its thread, its waiting for the socket, and how it ends when it cannot go on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from wataomi.streaming.connection import Connection
+from wataomi.streaming.shutdown import LAST_WORDS, Shutdown
+from wataomi.streaming.threads import RequestThreads
+
+logger = logging.getLogger(__name__)
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+class Exchange:
+    """Runs `application` for one request. Without `connection` (not under Daphne) only the threads are ours."""
+
+    def __init__(
+        self,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
+        connection: Connection | None,
+        threads: RequestThreads,
+        shutdown: Shutdown,
+    ) -> None:
+        self._scope = scope
+        self._receive = receive
+        self._inner_send = send
+        self._connection = connection
+        self._shutdown = shutdown
+        self._executor = threads.enter()
+        self._event_stream = False
+        self._started = False
+        self._finished = False
+        self.task: asyncio.Future[None]
+
+    async def run(self, application: Application) -> None:
+        """Answer the request. What the server cancels still ends in order: its `finally` blocks run."""
+        self.task = asyncio.ensure_future(self._answer(application))
+        self._shutdown.opened(self)
+        self.task.add_done_callback(lambda _: self._shutdown.closed(self))
+        try:
+            await asyncio.shield(self.task)
+        except asyncio.CancelledError:
+            await self._end_cancelled()
+            raise
+
+    async def _answer(self, application: Application) -> None:
+        try:
+            await application(self._scope, self._receive, self._send)
+        except Exception:
+            # The server can still say 500 before the response has started. Daphne's checker would try to do so
+            # afterwards too, and die of it.
+            if self._connection is None or self._finished or not self._started:
+                raise
+            logger.exception("The response to %s %s broke off", self._scope["method"], self._scope["path"])
+            self._connection.close()
+        else:
+            if self._connection is not None and not self._finished:
+                self._connection.close()
+        finally:
+            self._executor.finish()
+
+    async def _send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._start(message)
+            await self._inner_send(message)
+        elif message.get("more_body", False) and self._scope["method"] != "HEAD":
+            if self._connection is None:
+                await self._inner_send(message)
+                return
+            self._connection.attach()
+            await self._inner_send(message)
+            await self._connection.wait_until_writable()
+        else:
+            await self._finish(message)
+
+    async def _finish(self, message: Message) -> None:
+        if self._scope["method"] == "HEAD":
+            # A stream would go on for ever, and Daphne would write its body.
+            message = {"type": "http.response.body"}
+        self._finished = True
+        if self._connection is not None:
+            self._connection.detach()
+        await self._inner_send(message)
+
+    def _start(self, message: Message) -> None:
+        self._started = True
+        self._event_stream = _is_event_stream(message)
+        if not self._event_stream:
+            self._executor.release()
+            return
+        self._executor.finish()
+        if self._shutdown.begun:
+            self.end_stream()
+
+    def end_stream(self) -> None:
+        """If this is an event stream, tell the application that its client has gone. Others end by themselves."""
+        if self._event_stream:
+            self.disconnect()
+
+    def disconnect(self) -> None:
+        """Tell the application that its client has gone."""
+        if self._connection is not None:
+            self._connection.tell_disconnect()
+
+    async def _end_cancelled(self) -> None:
+        """Let the application come to its end, as the server will not wait for the tasks that it has started."""
+        if self._connection is None:
+            self.task.cancel()
+        elif not self._shutdown.begun:
+            self.disconnect()
+        # In a shut-down, it is this that tells the application to end, in time.
+        limit = self._shutdown.timeout if self._shutdown.begun else LAST_WORDS
+        await asyncio.wait({self.task}, timeout=limit)
+        self.task.cancel()
+
+
+def _is_event_stream(message: Message) -> bool:
+    for name, value in message.get("headers", ()):
+        if name.lower() == b"content-type":
+            return bool(value.lower().startswith(b"text/event-stream"))
+    return False
