@@ -171,8 +171,9 @@ def _retry(value: object, path: str) -> Retry:
 
 
 def _on_error(value: object, path: str) -> OnError:
+    text = _text(value, path)
     try:
-        return OnError(_text(value, path))
+        return OnError(text)
     except ValueError:
         raise GraphError(path, f"must be one of {', '.join(OnError)}") from None
 
