@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 from django import forms
 from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 
-from flows.context import Item, NodeContext, NodeError
+from flows.context import Item, NodeContext, NodeError, Scope
 from flows.expressions import check, has_expressions, is_expression, resolve
+from flows.expressions.syntax import parse
 from flows.graph import Node
 
 ParamsForm = type[forms.Form]
@@ -52,13 +53,23 @@ def with_defaults(form_class: ParamsForm, params: Mapping[str, Any]) -> Values:
 async def fill_params(form_class: ParamsForm, ctx: NodeContext, items: Sequence[Item]) -> None:
     """Set `params` and `params_for` of a node's context. Raises NodeError for a parameter without a valid value."""
     prepared = _prepare(form_class, ctx.node)
+    static = prepared.fresh()
     if not prepared.dynamic:
-        ctx.params = params = prepared.fresh()
-        ctx.params_for = _Repeated(params, len(items))
-        return
-    per_item = _PerItem(prepared, items, ctx)
-    ctx.params_for = per_item
-    ctx.params = await per_item.first()
+        ctx.params, ctx.params_for = static, _Repeated(static, len(items))
+    elif items:
+        # All items in one call, also for a node that reads the first one's alone: a second call would cost more.
+        per_item = _PerItem(prepared, static, await resolve(prepared.dynamic, items, ctx.scope))
+        ctx.params, ctx.params_for = per_item.first(), per_item
+    else:
+        ctx.params, ctx.params_for = await _without_items(prepared, static, ctx.scope), _Repeated({}, 0)
+
+
+async def _without_items(prepared: _Prepared, static: Values, scope: Scope) -> Values:
+    """The parameters of a node that no item reaches: a dict that raises when it is read, where they need one."""
+    if any(_reads_items(value) for value in prepared.dynamic.values()):
+        return _Unresolved(NodeError("No item reached the node, and its parameters are computed from items."))
+    # One empty item stands for none; no expression looks at it.
+    return prepared.combined(static, (await resolve(prepared.dynamic, [{}], scope))[0])
 
 
 class _Prepared:
@@ -85,9 +96,8 @@ class _Prepared:
         """The static parameters, for one attempt: what it changes in them no other one sees."""
         return dict(self.static) if self.shareable else copy.deepcopy(self.static)
 
-    def combined(self, resolved: Mapping[str, Any]) -> Values:
+    def combined(self, static: Values, resolved: Mapping[str, Any]) -> Values:
         """All parameters of one item, cleaned, in the order of the form. Raises NodeError."""
-        static = self.fresh()
         return {
             name: static[name] if name in static else clean_value(name, field, _resolved(field, resolved[name]))
             for name, field in self.fields.items()
@@ -108,33 +118,27 @@ class _Repeated:
 
 
 class _PerItem:
-    """`params_for` of a node with expressions: the first item is resolved before it runs, all when asked for."""
+    """`params_for` of a node with expressions: the first item's are cleaned at once, the others when asked for."""
 
-    __slots__ = ("_all", "_ctx", "_items", "_prepared")
+    __slots__ = ("_cleaned", "_prepared", "_resolved", "_static")
 
-    def __init__(self, prepared: _Prepared, items: Sequence[Item], ctx: NodeContext) -> None:
+    def __init__(self, prepared: _Prepared, static: Values, resolved: list[dict[str, Any]]) -> None:
         self._prepared = prepared
-        self._items = items
-        self._ctx = ctx
-        self._all: list[Values] | None = None
+        self._static = static
+        self._resolved = resolved
+        self._cleaned: list[Values] = []
 
-    async def first(self) -> Values:
-        """The parameters for the first item; for no item at all, a dict that raises only when it is read."""
-        if self._items:
-            return (await self._resolve(self._items[:1]))[0]
-        try:
-            return (await self._resolve([{}]))[0]
-        except NodeError as error:
-            return _Unresolved(error)
+    def first(self) -> Values:
+        self._clean(1)
+        return self._cleaned[0]
 
     async def __call__(self) -> list[Values]:
-        if self._all is None:
-            self._all = await self._resolve(self._items)
-        return self._all
+        self._clean(len(self._resolved))
+        return self._cleaned
 
-    async def _resolve(self, items: Sequence[Item]) -> list[Values]:
-        resolved = await resolve(self._prepared.dynamic, items, self._ctx.scope)
-        return [self._prepared.combined(values) for values in resolved]
+    def _clean(self, count: int) -> None:
+        for resolved in self._resolved[len(self._cleaned) : count]:
+            self._cleaned.append(self._prepared.combined(self._static, resolved))
 
 
 class _Unresolved(dict[str, Any]):
@@ -206,6 +210,15 @@ def _syntax_problems(value: Any) -> list[str]:
         return [message for inner in value for message in _syntax_problems(inner)]
     message = check(value) if is_expression(value) else None
     return [f"{_shown(value)} is not an expression: {message}"] if message else []
+
+
+def _reads_items(value: Any) -> bool:
+    """Whether a well-formed expression in a value mentions `item` or `items`."""
+    if isinstance(value, Mapping):
+        return any(_reads_items(inner) for inner in value.values())
+    if isinstance(value, list):
+        return any(_reads_items(inner) for inner in value)
+    return is_expression(value) and check(value) is None and not parse(value).names.isdisjoint({"item", "items"})
 
 
 def _initial(field: forms.Field) -> Any:
