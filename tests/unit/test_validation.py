@@ -116,7 +116,7 @@ def test_a_cycle_is_found_exactly_where_there_is_one_and_is_one(graph: Graph) ->
 @given(directed_graphs())
 def test_wherever_nodes_lead_to_each_other_a_cycle_is_named(graph: Graph) -> None:
     reached = {node.id: {edge.target for edge in graph.edges if edge.source == node.id} for node in graph.nodes}
-    for middle in reached:
+    for middle in list(reached):
         for node_id, targets in reached.items():
             if middle in targets:
                 reached[node_id] = targets | reached[middle]
