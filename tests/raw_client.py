@@ -1,4 +1,4 @@
-"""An HTTP client that reads only when it is told to: a plain socket, for what real clients and networks do to servers."""
+"""An HTTP client that reads only when it is told to: a plain socket, for what real clients do to servers."""
 
 from __future__ import annotations
 
@@ -58,8 +58,9 @@ class RawClient:
     def chunks(self) -> Iterator[bytes]:
         """Yield the parts of a chunked body; raise EOFError when the connection ends before the body does."""
         while size := int(self._read_until(b"\r\n"), 16):
-            yield self._read(size)
+            chunk = self._read(size)
             self._read(2)
+            yield chunk
         self._read(2)
 
     def read_body(self) -> tuple[bytes, bool]:

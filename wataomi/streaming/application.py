@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
-from typing import Any
-
 from wataomi.streaming.conf import streaming_settings
 from wataomi.streaming.connection import Connection, daphne_request
-from wataomi.streaming.exchange import Application, Exchange, Receive, Send
+from wataomi.streaming.exchange import Application, Exchange, Receive, Scope, Send
 from wataomi.streaming.shutdown import Shutdown
 from wataomi.streaming.threads import RequestThreads
 
@@ -31,7 +28,7 @@ class StreamingApplication:
         self._shutdown = Shutdown(settings.shutdown_timeout)
         self._shutdown.run_when_daphne_stops()
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._shutdown.lifespan(receive, send)
         elif scope["type"] != "http":

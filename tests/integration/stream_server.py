@@ -1,0 +1,56 @@
+"""Starts the small project of the streaming wrapper's tests under Daphne."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import httpx
+import pytest
+
+from tests.servers import PROJECT, ServerProcess, StartServer
+
+SETTINGS = "tests.integration.stream_settings"
+APPLICATION = "tests.integration.stream_app:application"
+
+
+class StartStreamServer(Protocol):
+    def __call__(self, environment: Mapping[str, str] = ...) -> ServerProcess: ...
+
+
+@pytest.fixture(scope="module")
+def stream_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The environment of a server of the small project, with a database that has its tables."""
+    database = tmp_path_factory.mktemp("stream") / "database.sqlite3"
+    variables = {"DJANGO_SETTINGS_MODULE": SETTINGS, "STREAM_DATABASE": str(database)}
+    command = [sys.executable, "-m", "django", "migrate", "--verbosity", "0"]
+    subprocess.run(command, cwd=PROJECT, env={**os.environ, **variables}, check=True)
+    return variables
+
+
+@pytest.fixture
+def stream_server(daphne_server: StartServer, stream_environment: dict[str, str]) -> StartStreamServer:
+    """Return a function that starts the small project under Daphne's command line."""
+
+    def start(environment: Mapping[str, str] | None = None) -> ServerProcess:
+        return daphne_server(APPLICATION, environment={**stream_environment, **(environment or {})})
+
+    return start
+
+
+def database_path(environment: Mapping[str, str]) -> Path:
+    return Path(environment["STREAM_DATABASE"])
+
+
+def get(server: ServerProcess, path: str, **arguments: Any) -> httpx.Response:
+    return httpx.get(server.url + path, timeout=20, trust_env=False, **arguments)
+
+
+def session_cookie(server: ServerProcess) -> str:
+    """Log a user in, and return the `Cookie` header of its session."""
+    response = get(server, "/login")
+    return f"sessionid={response.cookies['sessionid']}"
