@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,16 @@ def integer(name: str, default: int, *, least: int = 0) -> int:
         return number
 
     return _read(name, default, cast, f"a whole number, {least} or more")
+
+
+def seconds(name: str, default: float, *, least: float = 0) -> float:
+    def cast(text: str) -> float:
+        number = float(text)
+        if not least <= number < math.inf:
+            raise ValueError(text)
+        return number
+
+    return _read(name, default, cast, f"a number of seconds, {least:g} or more")
 
 
 def database(name: str, default: str) -> dict[str, Any]:

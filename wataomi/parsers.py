@@ -45,7 +45,7 @@ class BoundedJSONParser(BaseParser):
 def depth_exceeds(value: object, limit: int) -> bool:
     """Whether lists and objects lie in each other more than `limit` levels deep. Level by level, never recursing."""
     level = [value]
-    for _ in range(limit + 1):
+    for _ in range(limit):
         level = [
             child
             for parent in level

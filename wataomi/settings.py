@@ -176,6 +176,16 @@ SPECTACULAR_SETTINGS = {
 
 # What a run may do, and where it runs; read through `executions.conf`, which documents each.
 WATAOMI_EXECUTOR = environment.string("WATAOMI_EXECUTOR", "embedded")
+WATAOMI_MAX_CONCURRENT_RUNS = environment.integer("WATAOMI_MAX_CONCURRENT_RUNS", 500, least=1)
+WATAOMI_MAX_INPUT_BYTES = environment.integer("WATAOMI_MAX_INPUT_BYTES", 1024 * 1024, least=2)
+WATAOMI_MAX_OUTPUT_BYTES = environment.integer("WATAOMI_MAX_OUTPUT_BYTES", 64 * 1024 * 1024, least=2)
+WATAOMI_PROGRESS_INTERVAL = environment.seconds("WATAOMI_PROGRESS_INTERVAL", 0.1)
+WATAOMI_LEASE = environment.seconds("WATAOMI_LEASE", 10, least=1)
+WATAOMI_COMMAND_POLL = environment.seconds("WATAOMI_COMMAND_POLL", 0.2, least=0.01)
+WATAOMI_STREAM_POLL = environment.seconds("WATAOMI_STREAM_POLL", 0.25, least=0.01)
+WATAOMI_KEEP_ALIVE = environment.seconds("WATAOMI_KEEP_ALIVE", 15, least=0.1)
+WATAOMI_SHUTDOWN_GRACE = environment.seconds("WATAOMI_SHUTDOWN_GRACE", 1.5)
+WATAOMI_RING_BYTES = environment.integer("WATAOMI_RING_BYTES", 256 * 1024, least=1024)
 
 # What nodes may do; read through `flows.conf`, which documents each.
 WATAOMI_HTTP_ALLOW_PRIVATE = environment.boolean("WATAOMI_HTTP_ALLOW_PRIVATE", default=DEBUG)
