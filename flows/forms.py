@@ -49,8 +49,9 @@ def describe_node_type(node_type: type[NodeType]) -> Description:
 def describe_fields(params_class: type[forms.Form]) -> list[Description]:
     """The fields of a parameter form in their order.
 
-    `kind` is one of text, textarea, password, number, integer, boolean, choice, multiple, json, url, email, date, time
-    and datetime; `choices` are {value, label}, empty for other kinds; `initial` is what a parameter left out is.
+    `kind` is one of text, textarea, password, number, integer, boolean, choice, multiple, json, expression,
+    assignments, url, email, date, time and datetime. `choices` are {value, label}, empty for other kinds. `initial` is what a
+    parameter left out is.
     """
     return [
         {
@@ -67,6 +68,9 @@ def describe_fields(params_class: type[forms.Form]) -> list[Description]:
 
 
 def _kind(field: forms.Field) -> str:
+    """The kind a field says it is, as those of `flows.param_fields` do; that of its class or widget otherwise."""
+    if kind := getattr(field, "kind", ""):
+        return str(kind)
     for field_class, kind in KINDS:
         if isinstance(field, field_class):
             return kind
