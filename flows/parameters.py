@@ -25,24 +25,17 @@ REMEMBERED_NODES = 4096
 def check_params(form_class: ParamsForm, params: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is wrong with a node's parameters as they are saved: (field, message) pairs, field "" for the whole form.
 
-    Literal values are checked by the form; of an expression only the syntax can be, so with one among the parameters
-    the others are checked field by field: the form's own `clean` may need them all.
+    Literal values are cleaned by their fields, just as at run time; of an expression only the syntax can be checked. The
+    form's own `clean` may need all values, so it is asked when all are literal and sound.
     """
     fields = form_class.base_fields
     problems = [(name, f"There is no parameter {name!r}.") for name in params if name not in fields]
-    literals = {}
-    for name, value in with_defaults(form_class, params).items():
-        if has_expressions(value):
-            problems += [(name, message) for message in _syntax_problems(value)]
-        elif not _is_structure_for_text(fields[name], value):
-            literals[name] = value
-        else:
-            problems.append((name, "Enter text, not a list or an object."))
-    if len(literals) == len(fields):
-        return problems + _form_problems(form_class, literals)
-    return problems + [
-        (name, message) for name, value in literals.items() for message in _problems(fields[name], value)
-    ]
+    values = with_defaults(form_class, params)
+    dynamic = [name for name, value in values.items() if has_expressions(value)]
+    for name, value in values.items():
+        messages = _syntax_problems(value) if name in dynamic else _problems(fields[name], value)
+        problems += [(name, message) for message in messages]
+    return problems if problems or dynamic else _form_problems(form_class, values)
 
 
 def with_defaults(form_class: ParamsForm, params: Mapping[str, Any]) -> Values:
@@ -172,25 +165,31 @@ def _prepare(form_class: ParamsForm, node: Node) -> _Prepared:
 
 def clean_value(name: str, field: forms.Field, value: Any) -> Any:
     """A parameter's value as its field cleans it. Raises NodeError, which names the parameter."""
-    problems = ["Enter text, not a list or an object."] if _is_structure_for_text(field, value) else []
-    if not problems:
-        try:
-            return field.clean(value)
-        except ValidationError as error:
-            problems = list(error.messages)
-    raise NodeError(
-        f"Parameter {name!r} ({_shown(value)}): {' '.join(problems)}",
-        hint="Change the parameter, or the expression that gives its value.",
-        type="BadParameter",
-    )
+    try:
+        return _clean(field, value)
+    except ValidationError as error:
+        raise NodeError(
+            f"Parameter {name!r} ({_shown(value)}): {' '.join(error.messages)}",
+            hint="Change the parameter, or the expression that gives its value.",
+            type="BadParameter",
+        ) from error
 
 
 def _problems(field: forms.Field, value: Any) -> list[str]:
+    """What is wrong with a value, in the words of the field."""
     try:
-        field.clean(value)
+        _clean(field, value)
     except ValidationError as error:
         return list(error.messages)
     return []
+
+
+def _clean(field: forms.Field, value: Any) -> Any:
+    is_text = isinstance(field, forms.CharField) and not isinstance(field, forms.JSONField)
+    if is_text and isinstance(value, list | dict):
+        # Django's field would take their Python source for the text.
+        raise ValidationError("Enter text, not a list or an object.")
+    return field.clean(value)
 
 
 def _form_problems(form_class: ParamsForm, values: Values) -> list[tuple[str, str]]:
@@ -223,13 +222,6 @@ def _reads_items(value: Any) -> bool:
 
 def _initial(field: forms.Field) -> Any:
     return field.initial() if callable(field.initial) else field.initial
-
-
-def _is_structure_for_text(field: forms.Field, value: Any) -> bool:
-    """Whether a list or an object is given to a text field, which would take its Python source for the text."""
-    return (
-        isinstance(value, list | dict) and isinstance(field, forms.CharField) and not isinstance(field, forms.JSONField)
-    )
 
 
 def _resolved(field: forms.Field, value: Any) -> Any:
