@@ -50,8 +50,8 @@ def describe_fields(params_class: type[forms.Form]) -> list[Description]:
     """The fields of a parameter form in their order.
 
     `kind` is one of text, textarea, password, number, integer, boolean, choice, multiple, json, expression,
-    assignments, url, email, date, time and datetime. `choices` are {value, label}, empty for other kinds. `initial` is what a
-    parameter left out is.
+    assignments, url, email, date, time and datetime. `choices` are {value, label}, empty for other kinds. `initial` is
+    what a parameter left out is.
     """
     return [
         {

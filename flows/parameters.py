@@ -25,8 +25,8 @@ REMEMBERED_NODES = 4096
 def check_params(form_class: ParamsForm, params: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What is wrong with a node's parameters as they are saved: (field, message) pairs, field "" for the whole form.
 
-    Literal values are cleaned by their fields, just as at run time; of an expression only the syntax can be checked. The
-    form's own `clean` may need all values, so it is asked when all are literal and sound.
+    Literal values are cleaned by their fields, just as at run time; of an expression only the syntax can be checked.
+    The form's own `clean` may need all values, so it is asked when all are literal and sound.
     """
     fields = form_class.base_fields
     problems = [(name, f"There is no parameter {name!r}.") for name in params if name not in fields]
