@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 
@@ -36,8 +37,8 @@ def arrange(names: Sequence[str], edges: Pairs) -> dict[str, tuple[float, float]
 
 def _without_cycles(names: Sequence[str], edges: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     targets: dict[str, list[str]] = defaultdict(list)
-    for source, target in edges:
-        targets[source].append(target)
+    for edge in edges:
+        targets[edge[0]].append(edge[1])
     on_path, done, closing = set[str](), set[str](), set[tuple[str, str]]()
     for root in names:
         stack = [(root, iter(targets[root]))] if root not in done else []
@@ -90,7 +91,7 @@ def _with_routes(
         for layer, place in zip(passed, route, strict=False):
             layers[layer].append(place)
         stops: list[Key] = [source, *route, target]
-        for left, right in zip(stops, stops[1:], strict=False):
+        for left, right in itertools.pairwise(stops):
             after[left].append(right)
             before[right].append(left)
     return layers, before, after

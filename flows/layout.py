@@ -14,6 +14,8 @@ CARD_HEIGHT = 72.0
 PORT_SPACING = 24.0
 TEXT_WIDTH = 128.0
 """What a card has room for beside its icon."""
+NOTE_WIDTH = 16.0
+"""What the sign of a note takes from the room of the name."""
 MARGIN = 60.0
 SMALLEST_VIEW = (1120.0, 620.0)
 """A flow of two nodes is shown in the middle of this, not blown up to the size of the screen."""
@@ -68,8 +70,13 @@ class Card:
     notes: str = ""
 
     @property
-    def chip_y(self) -> float:
+    def inset(self) -> float:
+        """How far the content is from the top of a card that has grown with its ports."""
         return (self.height - CARD_HEIGHT) / 2
+
+    @property
+    def expression(self) -> bool:
+        return self.summary.startswith("=")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,8 +132,8 @@ def draw(graph: Graph, look: Look) -> Drawing:
 def positions(graph: Graph) -> dict[str, tuple[float, float]]:
     """Where each card's corner goes: where the graph says, but no card hides another.
 
-    When many cards lie on one another (positions are missing, most of the time) the whole graph is arranged anew. A single
-    one moves to the next free place below.
+    When many cards lie on one another (their positions are missing, most of the time) the whole graph is arranged anew.
+    A single one moves to the next free place below.
     """
     taken: dict[str, tuple[float, float]] = {}
     hidden: list[Node] = []
@@ -147,7 +154,7 @@ def positions(graph: Graph) -> dict[str, tuple[float, float]]:
 
 
 def curve(start: tuple[float, float], end: tuple[float, float]) -> str:
-    """The path of an edge from an output to an input: leaves to the right, arrives from the left, also when it runs back."""
+    """The path of an edge: leaves an output to the right, reaches an input from the left, also when it runs back."""
     (x1, y1), (x2, y2) = start, end
     reach = _reach(x2 - x1)
     points = ((x1 + reach, y1), (x2 - reach, y2), (x2, y2))
@@ -204,7 +211,7 @@ def _card(node: Node, look: Appearance | None, place: tuple[float, float], graph
         label=look.label,
         icon=look.icon,
         summary=summary,
-        shown_name=fitting(node.name, TEXT_WIDTH, NAME_SIZE),
+        shown_name=fitting(node.name, TEXT_WIDTH - (NOTE_WIDTH if node.settings.notes else 0), NAME_SIZE),
         shown_summary=fitting(summary, TEXT_WIDTH, SUMMARY_SIZE),
         x=place[0],
         y=place[1],
@@ -225,7 +232,7 @@ def _unknown(node: Node, graph: Graph) -> Appearance:
 
 
 def summarise(params: Mapping[str, Any], look: Appearance) -> str:
-    """One line of what the node does: its key parameter, or the type's label. Numbers are shown with their field's label."""
+    """One line of what a node does: its key parameter (a number with the field's label before it), or the type's label."""
     value = params.get(look.summary) if look.summary else None
     if value is None or value == "" or isinstance(value, Mapping | list):
         return look.label

@@ -1,7 +1,7 @@
 """Where cards and edges are drawn, for every graph that parses."""
 
 import re
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -36,7 +36,7 @@ def node(name: str, x: float = 0.0, y: float = 0.0, kind: str = "noop", **more: 
 
 
 def chain(*names: str) -> tuple[Edge, ...]:
-    return tuple(Edge(source=one, target=two) for one, two in zip(names, names[1:], strict=False))
+    return tuple(Edge(source=one, target=two) for one, two in pairwise(names))
 
 
 def test_cards_are_where_the_graph_says() -> None:
@@ -158,7 +158,7 @@ def test_a_cycle_is_drawn_all_the_same() -> None:
 
 def test_a_chain_of_thousands_of_nodes_does_not_exhaust_the_stack() -> None:
     names = [str(index) for index in range(3000)]
-    assert arrange(names, list(zip(names, names[1:], strict=False)))["2999"] == (2999 * COLUMN, 0)
+    assert arrange(names, list(pairwise(names)))["2999"] == (2999 * COLUMN, 0)
 
 
 def test_a_position_out_of_all_bounds_is_drawn_at_the_bound() -> None:

@@ -1,0 +1,205 @@
+/** The run that the page shows: starts it, follows it live, paints it, and offers what its status admits. */
+
+import { get, post } from "../api.js";
+import { formatDuration } from "../format.js";
+import { bind, emptyState, follow } from "../live.js";
+import { RUN_ENDED } from "../fold.js";
+import { paintEdges } from "./edges.js";
+import { ConnectionBanner } from "./messages.js";
+
+/** What can be asked of a run, by its status; the server has the last word. */
+const ADMITTED = {
+  queued: ["pause", "cancel"],
+  running: ["pause", "cancel"],
+  pausing: ["resume", "cancel"],
+  paused: ["resume", "cancel"],
+  waiting: ["cancel"],
+  success: ["run"],
+  error: ["retry", "run"],
+  canceled: ["retry", "run"],
+};
+const NOT_RUN = ["run"];
+const STATUS_TEXTS = { null: "not run yet" };
+
+export class RunControl extends EventTarget {
+  #page;
+  #flow;
+  #document;
+  #messages;
+  #banner;
+  #following = null;
+  #shownStatus = null;
+  #isWatched = false;
+  #isBusy = false;
+  #beforeRun;
+
+  /** @type {?import("../fold.js").RunState} */
+  state = null;
+  /** The input that the next run gets. */
+  input = {};
+
+  /**
+   * Dispatches `state` after each painted state, and `failed` (`detail.nodeId`) when a run that was watched ended in error.
+   *
+   * @param {Document} page
+   * @param {object} options
+   * @param {{id: number, name: string}} options.flow
+   * @param {import("./document.js").FlowDocument} options.document
+   * @param {import("./messages.js").Messages} options.messages
+   * @param {() => Promise<boolean>} options.beforeRun whether the run may start; saves what is not saved
+   */
+  constructor(page, { flow, document, messages, beforeRun }) {
+    super();
+    this.#page = page;
+    this.#flow = flow;
+    this.#document = document;
+    this.#messages = messages;
+    this.#beforeRun = beforeRun;
+    this.#banner = new ConnectionBanner(page);
+    this.#banner.retry = () => this.#following?.retryNow();
+    for (const button of page.querySelectorAll("[data-action]")) button.addEventListener("click", () => this.perform(button.dataset.action));
+    this.#offer(NOT_RUN);
+  }
+
+  /** Show the flow's newest run, and go on with it live when it is under way. */
+  async showNewest() {
+    try {
+      const { results } = await get(`flows/${this.#flow.id}/executions?page_size=1`);
+      if (results.length === 0 || this.state !== null) return;
+      const execution = await get(`executions/${results[0].id}`);
+      if (this.state === null) this.#show(execution.state, execution);
+    } catch (problem) {
+      this.#messages.failure(problem);
+    }
+  }
+
+  /** @param {"run"|"pause"|"resume"|"cancel"|"retry"} action */
+  async perform(action) {
+    if (this.#isBusy || !this.#admitted().includes(action)) return;
+    this.#setBusy(true);
+    try {
+      if (action === "run") await this.#run();
+      else if (action === "retry") await this.#retry();
+      else await post(`executions/${this.state.executionId}/${action}`);
+    } catch (problem) {
+      this.#messages.failure(problem);
+    } finally {
+      this.#setBusy(false);
+    }
+  }
+
+  async #run() {
+    if (!(await this.#beforeRun())) return;
+    this.#follow(await post("executions", { flow_id: this.#flow.id, input_data: this.input }));
+  }
+
+  /** From where it failed, on the newest version: what was repaired since is used, what is still good is not done again. */
+  async #retry() {
+    if (!(await this.#beforeRun())) return;
+    this.#follow(await post(`executions/${this.state.executionId}/retry`, { from: "failed", version: "newest" }));
+  }
+
+  /** A run that has just been started: every node goes idle, and the stream tells the rest. */
+  #follow(execution) {
+    this.#messages.clear();
+    this.#isWatched = true;
+    const ids = this.#document.graph.nodes.map((node) => node.id);
+    this.#show(emptyState(ids, execution.id), execution);
+    this.#messages.announce("The flow is running.");
+  }
+
+  #show(state, execution) {
+    this.#following?.close();
+    this.#following = null;
+    this.#shownStatus = null;
+    this.#link(execution.id);
+    this.#paint(state);
+    if (RUN_ENDED.has(state.status)) return;
+    this.#isWatched = true;
+    const following = follow(execution.id, {
+      state,
+      onState: (newest) => following === this.#following && this.#paint(newest),
+      onConnection: (connection, detail) => following === this.#following && this.#connection(connection, detail),
+    });
+    this.#following = following;
+  }
+
+  #connection(connection, detail) {
+    this.#banner.show(connection, detail);
+    const isGivenUp = connection === "ended" && !["finished", "aborted"].includes(detail.code);
+    if (isGivenUp) this.#messages.toast(detail.message, { status: "error" });
+    // A stream that ended without its last event: whoever has the truth is asked.
+    if (connection === "ended" && detail.code === "finished" && !RUN_ENDED.has(this.#following.state.status)) this.#reload();
+  }
+
+  async #reload() {
+    const { state } = await get(`executions/${this.state.executionId}`).catch(() => ({}));
+    if (state && state.executionId === this.state.executionId) this.#paint(state);
+  }
+
+  #paint(state) {
+    const status = this.#shownStatus;
+    this.state = state;
+    bind(this.#page, state);
+    paintEdges(this.#page, state);
+    if (state.status !== status) this.#statusChanged(state, status !== null);
+    this.dispatchEvent(new CustomEvent("state"));
+  }
+
+  #statusChanged(state, wasShown) {
+    this.#shownStatus = state.status;
+    this.#offer(this.#admitted());
+    this.#page.title = titleFor(state.status, this.#flow.name);
+    if (!wasShown) return;
+    if (RUN_ENDED.has(state.status)) this.#ended(state);
+    else if (state.status !== "running" || this.#isWatched) this.#messages.announce(`The run is ${state.status}.`);
+  }
+
+  #ended(state) {
+    this.#banner.hide();
+    if (!this.#isWatched) return;
+    if (state.status === "error") this.#failed(state.error);
+    else if (state.status === "canceled") this.#messages.toast("The run was canceled.", { status: "canceled" });
+    else this.#messages.toast("Workflow executed successfully!", { status: "success" });
+    if (state.durationMs !== null) this.#messages.announce(`The run ended: ${state.status}, after ${formatDuration(state.durationMs)}.`);
+  }
+
+  #failed(error) {
+    const nodeId = error?.nodeId ?? null;
+    const node = this.#document.graph.nodes.find(({ id }) => id === nodeId);
+    const text = [node ? `“${node.name}” failed:` : "The run failed:", error?.message, error?.hint].filter(Boolean).join(" ");
+    const tell = (open) => this.dispatchEvent(new CustomEvent("failed", { detail: { nodeId, open } }));
+    this.#messages.toast(text, { status: "error", action: node ? { label: "Open node", run: () => tell(true) } : null });
+    if (node) tell(false);
+  }
+
+  #admitted() {
+    return this.state === null ? NOT_RUN : (ADMITTED[this.state.status] ?? NOT_RUN);
+  }
+
+  #offer(actions) {
+    const hadFocus = this.#page.activeElement?.matches("[data-action]");
+    const buttons = [...this.#page.querySelectorAll("[data-action]")];
+    for (const button of buttons) button.hidden = !actions.includes(button.dataset.action);
+    const first = buttons.find((button) => !button.hidden);
+    if (hadFocus && this.#page.activeElement?.hidden !== false) first?.focus();
+    if (this.state === null) this.#page.querySelector("[data-run-status]").textContent = STATUS_TEXTS.null;
+  }
+
+  #setBusy(isBusy) {
+    this.#isBusy = isBusy;
+    for (const button of this.#page.querySelectorAll("[data-action]")) button.setAttribute("aria-disabled", String(isBusy));
+  }
+
+  #link(id) {
+    const link = this.#page.querySelector("[data-run-page]");
+    const pattern = this.#page.querySelector("[data-run-page-pattern]")?.dataset.runPagePattern;
+    if (!pattern) return;
+    link.href = pattern.replace("RUN", encodeURIComponent(id));
+    link.hidden = false;
+  }
+}
+
+const SIGNS = { running: "▸ ", queued: "▸ ", success: "✓ ", error: "! ", paused: "⏸ ", canceled: "⊘ " };
+
+const titleFor = (status, name) => `${SIGNS[status] ?? ""}${name} · WataOmi`;
