@@ -5,7 +5,8 @@ from __future__ import annotations
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import QuerySet
 
-from executions.models import Execution
+from executions.models import Execution, NodeExecution
+from flows.models import Flow
 
 AnyUser = User | AnonymousUser | AbstractBaseUser
 
@@ -17,6 +18,20 @@ def visible_executions(user: AnyUser) -> QuerySet[Execution]:
     if _has_perm(user, "executions.view_execution"):
         return Execution.objects.all()
     return Execution.objects.filter(flow__owner_id=user.pk)
+
+
+def visible_node_executions(user: AnyUser) -> QuerySet[NodeExecution]:
+    """What the nodes did in the runs that the user may see."""
+    if not user.is_authenticated:
+        return NodeExecution.objects.none()
+    if _has_perm(user, "executions.view_execution"):
+        return NodeExecution.objects.all()
+    return NodeExecution.objects.filter(execution__flow__owner_id=user.pk)
+
+
+def may_start(user: AnyUser, flow: Flow) -> bool:
+    """Whether the user may run the flow: its owner, or with `executions.add_execution`."""
+    return flow.owner_id == user.pk or _has_perm(user, "executions.add_execution")
 
 
 def may_control(user: AnyUser, execution: Execution) -> bool:

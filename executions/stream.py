@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from uuid import UUID
 
 import orjson
@@ -19,7 +19,7 @@ from executions.journal.reader import reader_pool
 logger = logging.getLogger(__name__)
 
 
-async def frames(execution_id: UUID, after: int = 0) -> AsyncIterator[bytes]:
+async def frames(execution_id: UUID, after: int = 0) -> AsyncGenerator[bytes, None]:
     """The run's events behind `after` as server-sent events, many to a chunk if they are there; ends behind the last one.
 
     A fault of the server is logged with the run's id and raised: it must end the response so that the client sees it.

@@ -170,6 +170,10 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
+    "ENUM_NAME_OVERRIDES": {
+        "RunStatus": "executions.api.serializers.RUN_STATUSES",
+        "NodeStatus": "executions.api.serializers.NODE_STATUSES",
+    },
 }
 
 # --- Runs ---------------------------------------------------------------------------------------------------------

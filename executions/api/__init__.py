@@ -1,0 +1,1 @@
+"""The API of runs: what they are, starting and commanding them, and their event streams."""
