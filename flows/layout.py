@@ -232,12 +232,12 @@ def _unknown(node: Node, graph: Graph) -> Appearance:
 
 
 def summarise(params: Mapping[str, Any], look: Appearance) -> str:
-    """One line of what a node does: its key parameter (a number with the field's label before it), or the type's label."""
+    """One line of what a node does: its key parameter, numbers with the field's label; or the type's label."""
     value = params.get(look.summary) if look.summary else None
     if value is None or value == "" or isinstance(value, Mapping | list):
         return look.label
     if isinstance(value, bool | int | float):
-        shown = str(value).lower() if isinstance(value, bool) else f"{value:g}"
+        shown = str(value).lower().removesuffix(".0")
         return f"{look.summary_label or look.summary.capitalize()}: {shown}"
     return " ".join(str(value).split())
 

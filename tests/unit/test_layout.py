@@ -1,7 +1,10 @@
 """Where cards and edges are drawn, for every graph that parses."""
 
+import json
 import re
 from itertools import combinations, pairwise
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,6 +26,8 @@ from flows.layout import (
     summarise,
     text_width,
 )
+
+VECTORS = json.loads((Path(__file__).parent.parent / "vectors" / "drawing.json").read_text())
 
 PLAIN = Appearance(label="No-op", icon="noop")
 START = Appearance(label="Manual start", icon="play", trigger=True)
@@ -180,18 +185,9 @@ def test_a_small_flow_is_not_blown_up_and_a_large_one_fits() -> None:
     assert large.view.height > large.content.height == 3000 + CARD_HEIGHT
 
 
-@pytest.mark.parametrize(
-    ("start", "end", "path"),
-    [
-        ((0, 0), (400, 0), "M 0 0 C 200 0, 200 0, 400 0"),
-        ((0, 0), (20, 10), "M 0 0 C 40 0, -20 10, 20 10"),
-        ((200, 0), (0, 100), "M 200 0 C 360 0, -160 100, 0 100"),
-        ((0, 0), (2000, 1), "M 0 0 C 240 0, 1760 1, 2000 1"),
-    ],
-    ids=["straight", "near", "back", "far"],
-)
-def test_curves(start: tuple[float, float], end: tuple[float, float], path: str) -> None:
-    assert curve(start, end) == path
+@pytest.mark.parametrize("case", VECTORS["curves"], ids=lambda case: f"{case['start']} to {case['end']}")
+def test_curves_are_those_that_the_editor_draws_too(case: dict[str, Any]) -> None:
+    assert curve(case["start"], case["end"]) == case["path"]
 
 
 @pytest.mark.parametrize(
@@ -202,21 +198,10 @@ def test_numbers_are_written_without_noise(value: float, text: str) -> None:
     assert number(value) == text
 
 
-@pytest.mark.parametrize(
-    ("params", "text"),
-    [
-        ({}, "Delay"),
-        ({"seconds": ""}, "Delay"),
-        ({"seconds": 2}, "Seconds: 2"),
-        ({"seconds": 0.5}, "Seconds: 0.5"),
-        ({"seconds": True}, "Seconds: true"),
-        ({"seconds": "=item['wait']"}, "=item['wait']"),
-        ({"seconds": "two\n  lines"}, "two lines"),
-        ({"seconds": {"a": 1}}, "Delay"),
-    ],
-)
-def test_the_card_tells_the_key_parameter(params: dict[str, object], text: str) -> None:
-    assert summarise(params, Appearance(label="Delay", summary="seconds", summary_label="Seconds")) == text
+@pytest.mark.parametrize("case", VECTORS["summaries"], ids=lambda case: str(case["params"]))
+def test_the_card_tells_the_key_parameter(case: dict[str, Any]) -> None:
+    look = Appearance(label="Delay", summary="seconds", summary_label="Seconds")
+    assert summarise(case["params"], look) == case["text"]
 
 
 def test_text_that_fits_is_left_alone_and_what_does_not_is_cut() -> None:

@@ -27,6 +27,9 @@ export function around(boxes) {
   return { x, y, width: right - x, height: bottom - y };
 }
 
+/** Added to the distance of what is rather beside than ahead: it is met only when nothing else is. */
+const OUT_OF_THE_WAY = 1e6;
+
 /**
  * The nearest box in a direction, as the arrow keys go: what lies more sideways than ahead is farther, and what lies
  * behind is not met at all.
@@ -44,7 +47,7 @@ export function nearest(from, others, direction) {
     const [x, y] = [other.x - from.x, other.y - from.y];
     const ahead = x * dx + y * dy;
     const aside = Math.abs(x * dy) + Math.abs(y * dx);
-    const distance = ahead + aside * 2;
+    const distance = ahead + aside * 2 + (aside > ahead * 2 ? OUT_OF_THE_WAY : 0);
     if (ahead > 1 && distance < shortest) [best, shortest] = [other.id, distance];
   }
   return best;
