@@ -255,7 +255,7 @@ export class EventStreamClient {
         this.#retry = milliseconds;
       },
     });
-    for (;;) {
+    while (!this.#stopped) {
       const { done, value } = await reader.read();
       if (done || this.#stopped) return;
       this.#heardAt = Date.now();
