@@ -129,9 +129,18 @@ class FlowViewSet(ModelViewSet[Flow]):
         flow = self.get_object()
         posted = GraphToValidateSerializer(data=request.data)
         posted.is_valid(raise_exception=True)
-        graph = posted.validated_data["graph"] if "graph" in posted.validated_data else newest_version(flow).graph
-        problems = check_graph(graph)
+        problems = check_graph(self._graph_to_validate(flow, posted.validated_data))
         return Response({"valid": not has_errors(problems), "problems": problems_json(problems)})
+
+    @staticmethod
+    def _graph_to_validate(flow: Flow, posted: Mapping[str, Any]) -> Any:
+        if "graph" in posted:
+            return posted["graph"]
+        try:
+            return newest_version(flow).graph
+        except FlowVersion.DoesNotExist:
+            message = "This flow has no version yet; send the graph to validate."
+            raise ValidationError({"graph": [message]}, code="required") from None
 
     def _save_version(self, flow: Flow, version: Mapping[str, Any]) -> None:
         author = self.request.user

@@ -49,10 +49,11 @@ class Scope:
 class NodeContext:
     """One attempt at one node.
 
-    `inputs` holds the items of every input port that delivered. `params` are the node's parameters, resolved and cleaned
-    against the first item; `params_for()` gives one dict per item of the first input port, in order (resolved in one batch).
-    `idempotency_key` is the same for every attempt at this node in this run, also after a crash: hand it to services that
-    deduplicate. `progress` may be called as often as a node likes: what piles up within a moment is sent as one event.
+    `inputs` holds the items of every input port that delivered. `params` are the node's parameters, resolved and
+    cleaned against the first item; `params_for()` gives one dict per item of the first input port, in order (resolved
+    in one batch). `idempotency_key` is the same for every attempt at this node in this run, also after a crash: hand it
+    to services that deduplicate. `progress` may be called as often as a node likes: what piles up within a moment is
+    sent as one event.
     """
 
     node: Node

@@ -6,6 +6,7 @@ import base64
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from flows.models import Flow, FlowVersion
@@ -389,6 +390,14 @@ def test_a_graph_is_validated_without_being_saved(client: APIClient) -> None:
     assert client.post(url, {"graph": None}).status_code == 400
     assert client.post(url, {"graph": 3}).json()["problems"][0]["code"] == "shape"
     assert FlowVersion.objects.count() == 1
+
+
+def test_a_flow_that_was_never_saved_has_no_graph(client: APIClient) -> None:
+    flow = Flow.objects.create(name="Bare", slug="bare", owner=User.objects.get())
+    assert client.get(f"{FLOWS}/{flow.pk}").json()["graph"] is None
+    response = client.post(f"{FLOWS}/{flow.pk}/validate", {})
+    assert response.status_code == 400 and list(response.json()) == ["graph"]
+    assert client.patch(f"{FLOWS}/{flow.pk}", {"graph": graph_of(1), "base": 0}).json()["version"] == 1
 
 
 def test_the_palette_lists_every_node_type_with_its_fields(client: APIClient) -> None:
