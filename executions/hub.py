@@ -11,7 +11,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from uuid import UUID
@@ -160,6 +160,8 @@ class Hub:
     """The topics of this process."""
 
     def __init__(self) -> None:
+        self.on_watch: Callable[[UUID, bool], None] = lambda execution_id, watched: None
+        """Called when a run gets its first reader here, and when it has lost its last one."""
         self._topics: dict[UUID, Topic] = {}
         self._local: set[UUID] = set()
         self._hinted: set[UUID] = set()
@@ -180,6 +182,7 @@ class Hub:
     def _enter(self, execution_id: UUID) -> Topic:
         with self._guard:
             topic = self._topics.get(execution_id)
+            first = topic is None
             if topic is None:
                 topic = self._topics[execution_id] = Topic(execution_id, execution_settings().ring_bytes)
             topic.readers += 1
@@ -187,14 +190,19 @@ class Hub:
                 self._stopping = False
                 self._thread = threading.Thread(target=self._watch, name="hub", daemon=True)
                 self._thread.start()
+        if first:
+            self.on_watch(execution_id, True)
         self._wake.set()
         return topic
 
     def _leave(self, topic: Topic) -> None:
         with self._guard:
             topic.readers -= 1
-            if topic.readers == 0:
+            last = topic.readers == 0
+            if last:
                 self._topics.pop(topic.execution_id, None)
+        if last:
+            self.on_watch(topic.execution_id, False)
 
     @property
     def readers(self) -> int:

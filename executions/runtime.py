@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Protocol
 from uuid import UUID
 
+from executions.announcer import Announcer
 from executions.conf import execution_settings
 from executions.database_threads import DatabaseThreads
 from executions.engine.ports import Entry
@@ -78,8 +79,13 @@ class EmbeddedExecutor:
         await self._serving
 
 
+announcer = Announcer(hub.hint)
+hub.on_watch = announcer.watch
+
+
 def _publish(run: RunJournal, entries: Sequence[Entry]) -> None:
     hub.publish(run.execution_id, entries)
+    announcer.announce(run.execution_id, entries[-1].seq)
 
 
 writer = JournalWriter(_publish)
@@ -105,5 +111,6 @@ def shutdown() -> None:
     if ending is not None:
         ending.stop()
     writer.close()
+    announcer.close()
     hub.close()
     reader_pool.close()

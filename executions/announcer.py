@@ -1,0 +1,146 @@
+"""Hints between processes over the channel layer: "run R has events up to N", and nothing more.
+
+Layers drop messages by design, double and delay them; a hint that is lost costs its readers one turn of the hub's slow
+look, never an event. Nothing is sent over the in-memory layer: it ends where the process ends, and there the hub is
+told of each commit directly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from uuid import UUID
+
+from channels.layers import BaseChannelLayer, InMemoryChannelLayer, get_channel_layer
+
+logger = logging.getLogger(__name__)
+
+PAUSE_AFTER_ERROR = 1.0
+"""Seconds, when the layer cannot be reached."""
+
+REJOIN_SECONDS = 300.0
+"""How often groups are joined again: a layer lets memberships expire."""
+
+
+class Announcer:
+    """Sends and receives hints on an event loop in a thread of its own, which lives while there is a layer to serve.
+
+    `hint` is called with the id of a run that another process has written.
+    """
+
+    def __init__(self, hint: Callable[[UUID], None]) -> None:
+        self._hint = hint
+        self._guard = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._watched: set[UUID] = set()
+        self._news: dict[UUID, int] = {}
+        self._wake: asyncio.Event | None = None
+
+    def announce(self, execution_id: UUID, upto: int) -> None:
+        """Tell other processes of a commit; from any thread, never waits. Behind a hint in flight, only the newest counts."""
+        if self._joins_processes():
+            self._news[execution_id] = upto
+            self._call(self._set_wake)
+
+    def watch(self, execution_id: UUID, watched: bool) -> None:
+        """Begin or end to listen for hints about a run; from any thread."""
+        with self._guard:
+            (self._watched.add if watched else self._watched.discard)(execution_id)
+        if self._joins_processes():
+            self._call(lambda: self._follow(execution_id, watched))
+
+    def close(self) -> None:
+        """End the thread."""
+        with self._guard:
+            loop, self._loop = self._loop, None
+            thread, self._thread = self._thread, None
+        if loop is not None and thread is not None:
+            loop.call_soon_threadsafe(loop.stop)
+            thread.join(2)
+
+    # -- the thread ---------------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _joins_processes() -> bool:
+        layer = get_channel_layer()
+        return layer is not None and type(layer) is not InMemoryChannelLayer
+
+    def _call(self, function: Callable[[], None]) -> None:
+        with self._guard:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="announcer", daemon=True)
+                self._thread.start()
+            self._loop.call_soon_threadsafe(function)
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        layer = get_channel_layer()
+        self._wake = asyncio.Event()
+        self._changes: asyncio.Queue[tuple[UUID, bool]] = asyncio.Queue()
+        tasks = [loop.create_task(work(layer)) for work in (self._send, self._receive)]
+        try:
+            loop.run_forever()
+        finally:
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+            loop.close()
+
+    def _set_wake(self) -> None:
+        if self._wake is not None:
+            self._wake.set()
+
+    def _follow(self, execution_id: UUID, watched: bool) -> None:
+        self._changes.put_nowait((execution_id, watched))
+
+    async def _send(self, layer: BaseChannelLayer) -> None:
+        assert self._wake is not None
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._news:
+                execution_id, upto = self._news.popitem()
+                try:
+                    await layer.group_send(_group(execution_id), _message(execution_id, upto))
+                except Exception as error:  # noqa: BLE001 - each layer has errors of its own, and a hint may be lost
+                    logger.warning("announcer: a hint was lost (%r)", error)
+                    await asyncio.sleep(PAUSE_AFTER_ERROR)
+
+    async def _receive(self, layer: BaseChannelLayer) -> None:
+        while True:
+            try:
+                channel = await layer.new_channel("executions")
+                with self._guard:
+                    watched = list(self._watched)
+                for execution_id in watched:
+                    await layer.group_add(_group(execution_id), channel)
+                async with asyncio.timeout(REJOIN_SECONDS):
+                    await asyncio.gather(self._hear(layer, channel), self._join(layer, channel))
+            except TimeoutError:
+                continue
+            except Exception as error:  # noqa: BLE001 - see _send
+                logger.warning("announcer: the channel layer cannot be heard (%r); trying again", error)
+                await asyncio.sleep(PAUSE_AFTER_ERROR)
+
+    async def _hear(self, layer: BaseChannelLayer, channel: str) -> None:
+        while True:
+            message = await layer.receive(channel)
+            self._hint(UUID(message["execution"]))
+
+    async def _join(self, layer: BaseChannelLayer, channel: str) -> None:
+        while True:
+            execution_id, watched = await self._changes.get()
+            act = layer.group_add if watched else layer.group_discard
+            await act(_group(execution_id), channel)
+
+
+def _group(execution_id: UUID) -> str:
+    return f"execution.{execution_id}"
+
+
+def _message(execution_id: UUID, upto: int) -> dict[str, object]:
+    return {"type": "execution.hint", "execution": str(execution_id), "upto": upto}
