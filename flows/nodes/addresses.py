@@ -10,6 +10,7 @@ import asyncio
 import ipaddress
 import socket
 import ssl
+from collections import defaultdict
 from functools import lru_cache
 
 import httpx
@@ -17,6 +18,8 @@ import httpx
 from flows.context import NodeError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Connected = tuple[list[str], httpx.AsyncHTTPTransport]
+"""The addresses of a host that may be reached, and its connections."""
 
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 """RFC 6052: an IPv6 address whose last 32 bits are the IPv4 address that is reached."""
@@ -61,11 +64,17 @@ class GuardedTransport(httpx.AsyncBaseTransport):
     def __init__(self, *, allow_private: bool) -> None:
         self._allow_private = allow_private
         # By name and not by address: two names that share an address must not share a TLS connection.
-        self._hosts: dict[tuple[str, int], tuple[list[str], httpx.AsyncHTTPTransport]] = {}
+        self._hosts: dict[tuple[str, int], Connected] = {}
+        self._adding: defaultdict[tuple[str, int], asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         host, port = request.url.host, request.url.port or (443 if request.url.scheme == "https" else 80)
-        addresses, transport = self._hosts.get((host, port)) or await self._add(request.url.scheme, host, port)
+        if not 0 < port < 65536:
+            raise httpx.ConnectError(f"there is no port {port}")
+        async with self._adding[host, port]:
+            if (host, port) not in self._hosts:
+                self._hosts[host, port] = await self._connected(request.url.scheme, host, port)
+        addresses, transport = self._hosts[host, port]
         for address in list(addresses):
             try:
                 response = await transport.handle_async_request(_pinned(request, address))
@@ -81,7 +90,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
         for _, transport in self._hosts.values():
             await transport.aclose()
 
-    async def _add(self, scheme: str, host: str, port: int) -> tuple[list[str], httpx.AsyncHTTPTransport]:
+    async def _connected(self, scheme: str, host: str, port: int) -> Connected:
         addresses = await addresses_of(host, port)
         allowed = [address for address in addresses if self._allow_private or is_public(address)]
         if not allowed:
@@ -91,8 +100,7 @@ class GuardedTransport(httpx.AsyncBaseTransport):
                 type="ForbiddenAddress",
             )
         verify: ssl.SSLContext | bool = await asyncio.to_thread(tls_context) if scheme == "https" else False
-        self._hosts[host, port] = entry = (allowed, httpx.AsyncHTTPTransport(verify=verify, trust_env=False))
-        return entry
+        return allowed, httpx.AsyncHTTPTransport(verify=verify, trust_env=False)
 
 
 def _pinned(request: httpx.Request, address: str) -> httpx.Request:

@@ -43,15 +43,29 @@ def context(type_name: str, params: dict[str, Any], inputs: Ports, reports: Repo
 
 
 async def run(
-    type_name: str, params: dict[str, Any], items: Items | None = None, reports: Reports | None = None, **ports: Items
+    type_name: str,
+    params: dict[str, Any],
+    items: Items | None = None,
+    reports: Reports | None = None,
+    *,
+    one: Items | None = None,
+    two: Items | None = None,
 ) -> Ports:
-    inputs: Ports = {**ports, **({"main": items} if items is not None else {})}
+    ports = {"main": items, "one": one, "two": two}
+    inputs = {port: delivered for port, delivered in ports.items() if delivered is not None}
     return await execute(registry[type_name], context(type_name, params, inputs, reports))
 
 
-async def failure(type_name: str, params: dict[str, Any], items: Items | None = None, **ports: Items) -> NodeError:
+async def failure(
+    type_name: str,
+    params: dict[str, Any],
+    items: Items | None = None,
+    *,
+    one: Items | None = None,
+    two: Items | None = None,
+) -> NodeError:
     with pytest.raises(NodeError) as caught:
-        await run(type_name, params, items, **ports)
+        await run(type_name, params, items, one=one, two=two)
     assert caught.value.hint
     return caught.value
 
@@ -92,7 +106,7 @@ def test_editors_are_told_which_control_a_parameter_needs() -> None:
 
 @pytest.mark.parametrize("name", ["manual", "noop"])
 async def test_items_pass_unchanged(name: str) -> None:
-    items = [{"a": 1}, {"b": [None]}]
+    items: Items = [{"a": 1}, {"b": [None]}]
     assert await run(name, {}, items) == {"main": items}
     assert await run(name, {}, []) == {"main": []}
 
@@ -150,7 +164,7 @@ async def test_a_delay_refuses_what_is_no_duration(seconds: Any) -> None:
 
 async def test_set_adds_to_the_fields_of_an_item_and_replaces_them() -> None:
     params = {"fields": {"total": '=item["price"] * item["count"]', "kind": "sale", "deep": {"n": ['=item["count"]']}}}
-    items = [{"price": 2.5, "count": 4, "kind": "?"}, {"price": 1, "count": 3, "x": None}]
+    items: Items = [{"price": 2.5, "count": 4, "kind": "?"}, {"price": 1, "count": 3, "x": None}]
     assert await run("set", params, items) == {
         "main": [
             {"price": 2.5, "count": 4, "kind": "sale", "total": 10.0, "deep": {"n": [4]}},
@@ -237,8 +251,8 @@ def test_a_condition_without_its_equals_sign_is_refused_when_saved() -> None:
 # merge
 
 
-ONE = [{"id": 1, "a": "x"}, {"id": 2, "a": "y"}, {"id": 2, "a": "z"}, {"id": None, "a": "n"}]
-TWO = [{"id": 2, "b": "p", "a": "two"}, {"id": 3, "b": "q"}, {"id": 2.0, "b": "r"}, {"id": "2", "b": "s"}]
+ONE: Items = [{"id": 1, "a": "x"}, {"id": 2, "a": "y"}, {"id": 2, "a": "z"}, {"id": None, "a": "n"}]
+TWO: Items = [{"id": 2, "b": "p", "a": "two"}, {"id": 3, "b": "q"}, {"id": 2.0, "b": "r"}, {"id": "2", "b": "s"}]
 
 
 async def test_merge_appends_in_the_order_of_its_ports() -> None:
@@ -248,7 +262,8 @@ async def test_merge_appends_in_the_order_of_its_ports() -> None:
 
 
 async def test_merge_combines_by_position() -> None:
-    one, two = [{"a": 1}, {"a": 2}], [{"a": 9, "b": 1}]
+    one: Items = [{"a": 1}, {"a": 2}]
+    two: Items = [{"a": 9, "b": 1}]
     combined = {"main": [{"a": 9, "b": 1}, {"a": 2}]}
     assert await run("merge", {"mode": "position"}, one=one, two=two) == combined
     assert await run("merge", {"mode": "position", "keep_unmatched": False}, one=one, two=two) == {
@@ -325,7 +340,7 @@ async def test_aggregate_makes_one_item_for_each_group_in_order_of_appearance() 
 
 
 async def test_aggregate_groups_by_several_fields_and_by_equal_json() -> None:
-    items = [{"a": 1, "b": {"x": 1, "y": 2}}, {"a": 1.0, "b": {"y": 2, "x": 1}}, {"a": "1", "b": None}]
+    items: Items = [{"a": 1, "b": {"x": 1, "y": 2}}, {"a": 1.0, "b": {"y": 2, "x": 1}}, {"a": "1", "b": None}]
     result = await run("aggregate", {"group_by": ["a", "b"]}, items)
     assert result == {"main": [{"a": 1, "b": {"x": 1, "y": 2}, "count": 2}, {"a": "1", "b": None, "count": 1}]}
 
@@ -348,7 +363,7 @@ async def test_aggregate_over_no_items_is_still_an_answer() -> None:
 
 
 async def test_sums_of_decimal_fractions_are_exact_and_text_has_a_least_and_a_greatest() -> None:
-    tenths = [{"x": 0.1, "t": text} for text in "jbicdefgha"]
+    tenths: Items = [{"x": 0.1, "t": text} for text in "jbicdefgha"]
     operations = [operation("sum", "x"), operation("min", "t"), operation("max", "t")]
     assert await run("aggregate", {"operations": operations}, tenths) == {
         "main": [{"sum_x": 1.0, "min_t": "a", "max_t": "j"}]
