@@ -80,6 +80,6 @@ test("an event of a type that is not known yet only moves the state on", () => {
 });
 
 test("only executionFinished and executionError are last events", () => {
-  const last = ["executionFinished", "executionError", "executionPaused", "nodeExecutionAfter"].map((type) => isLastEvent({ type }));
-  assert.deepEqual(last, [true, true, false, false]);
+  const types = ["executionFinished", "executionError", "executionPaused", "nodeExecutionAfter"];
+  assert.deepEqual(types.map((type) => isLastEvent({ type })), [true, true, false, false]);
 });

@@ -116,7 +116,8 @@ test("a new connection goes on with the id of the one before", () => {
 });
 
 test("retry: only digits count", () => {
-  assert.deepEqual(parseText("retry: 2000\nretry:3\nretry: 1e3\nretry: 0x10\nretry: 5 \nretry\nretry: -4\n").retries, [2000, 3]);
+  const lines = "retry: 2000\nretry:3\nretry: 1e3\nretry: 0x10\nretry: 5 \nretry\nretry: -4\n";
+  assert.deepEqual(parseText(lines).retries, [2000, 3]);
 });
 
 test("bytes that are not UTF-8 become replacement characters, and nothing behind them is lost", () => {

@@ -1,4 +1,4 @@
-/** A real HTTP server that streams a run's events, and misbehaves as it is told: one script entry for each connection. */
+/** A real HTTP server that streams a run's events, and misbehaves as it is told: one entry of a script per connection. */
 
 import { createServer } from "node:http";
 

@@ -69,7 +69,8 @@ class Following {
     const { signal } = this.#options;
     signal?.addEventListener("abort", () => this.close(), { signal: this.#closing.signal });
     if (signal?.aborted) this.close();
-    this.ended = this.#run();
+    // In a moment, so that no listener is called before `follow` has returned.
+    this.ended = Promise.resolve().then(() => this.#run());
   }
 
   /** Stop following. */

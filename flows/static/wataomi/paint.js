@@ -15,7 +15,7 @@
  * | `[data-run-status]`, `-duration`, `-error` | text |
  * | `[data-run-count]` | "2 / 4": nodes that are done, of all |
  * | `progress[data-run-progress]` | nodes that are done, of all |
- * | `[data-edge][data-source][data-source-port][data-target]` | `data-state`: taken, flowing, skipped, failed or "" |
+ * | `[data-edge][data-source][data-source-port][data-target]` | `data-state`: idle, flowing, taken, skipped, failed |
  * | inside it: `[data-edge-count]` | how many items went over it |
  */
 
@@ -147,12 +147,12 @@ function paintEdge(element, nodes) {
   if (!from || !to) return;
   const count = from.itemCounts?.[sourcePort];
   setAttribute(element, "data-state", edgeState(from, to, count));
-  setTextWithin(element, "[data-edge-count]", count > 0 ? String(count) : "");
+  setTextWithin(element, "[data-edge-count]", count === undefined ? "" : count.toLocaleString("en-US"));
 }
 
-/** What happened on an edge; "" before anything did. A port that is not counted delivered nothing. */
+/** What happened on an edge. A port that is not counted delivered nothing. */
 function edgeState(from, to, count) {
-  if (!NODE_SETTLED.has(from.status) || from.status === "canceled") return "";
+  if (!NODE_SETTLED.has(from.status) || from.status === "canceled") return "idle";
   if (count !== undefined) return to.status === "running" ? "flowing" : "taken";
   return from.status === "error" ? "failed" : "skipped";
 }

@@ -27,6 +27,9 @@ const HISTORY_LIMIT = 500;
 /** Milliseconds before a tab that got no answer asks again. */
 const ASK_AGAIN = 1_000;
 
+/** Milliseconds between getting the lock of another tab and connecting. */
+const GRACE = 50;
+
 const ABORTED = { code: "aborted", message: "The stream was closed by the page." };
 const LAST_EVENT = { code: "finished", message: "The stream has ended with its last event." };
 
@@ -34,6 +37,8 @@ const LAST_EVENT = { code: "finished", message: "The stream has ended with its l
 export function canShare(browser = globalThis) {
   return Boolean(browser.navigator?.locks && browser.BroadcastChannel);
 }
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));
 
 /** The newest events, without a gap. */
 class History {
@@ -176,7 +181,10 @@ export class SharedStream {
   }
 
   async #lead() {
-    if (this.#ended) return;
+    // The last words of the leader before may still be on their way: if they were the last event, there is nothing to do.
+    const place = this.#queue;
+    if (this.#leader !== null && !this.#ended) await pause(GRACE);
+    if (this.#ended || this.#queue !== place) return; // or the lock was stolen meanwhile
     this.#reader?.close();
     const client = this.#options.open({
       after: this.#seq,
