@@ -71,7 +71,7 @@ INSTALLED_APPS = [
     "flows",
     "executions",
     "wataomi",
-    *(["demo"] if (BASE_DIR / "demo" / "__init__.py").exists() else []),
+    "demo",
     *environment.strings("WATAOMI_EXTRA_APPS"),
 ]
 
@@ -195,7 +195,7 @@ WATAOMI_RING_BYTES = environment.integer("WATAOMI_RING_BYTES", 256 * 1024, least
 WATAOMI_HTTP_ALLOW_PRIVATE = environment.boolean("WATAOMI_HTTP_ALLOW_PRIVATE", default=DEBUG)
 WATAOMI_HTTP_MEGABYTES = environment.integer("WATAOMI_HTTP_MEGABYTES", 10, least=1)
 WATAOMI_EXPRESSION_MILLISECONDS = environment.integer("WATAOMI_EXPRESSION_MILLISECONDS", 1500, least=1)
-WATAOMI_EXPRESSION_MEGABYTES = environment.integer("WATAOMI_EXPRESSION_MEGABYTES", 128, least=1)
+WATAOMI_EXPRESSION_MEGABYTES = environment.integer("WATAOMI_EXPRESSION_MEGABYTES", 256, least=1)
 
 # --- Long responses -----------------------------------------------------------------------------------------------
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path, re_path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -17,7 +15,8 @@ api_patterns: list[URLPattern | URLResolver] = [
     path("token/refresh", TokenRefreshView.as_view(), name="token-refresh"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),
-    *(path("", include(module)) for module in ("flows.api_urls", "executions.api_urls") if find_spec(module)),
+    path("", include("flows.api_urls")),
+    path("", include("executions.api_urls")),
 ]
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -25,7 +24,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("healthz", healthz, name="healthz"),
     path("api/v1/", include(api_patterns)),
     re_path(r"^api(?:/.*)?$", api_not_found),
-    *(path("", include(module)) for module in ("flows.urls",) if find_spec(module)),
+    path("", include("flows.urls")),
 ]
 
 handler400 = "wataomi.errors.bad_request"
