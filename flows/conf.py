@@ -3,7 +3,7 @@
 | setting | default | what |
 | --- | --- | --- |
 | WATAOMI_EXPRESSION_MILLISECONDS | 1500 | time all expressions of one node may compute for |
-| WATAOMI_EXPRESSION_MEGABYTES | 128 | memory they may use, the items they are given included |
+| WATAOMI_EXPRESSION_MEGABYTES | 256 | memory they may use, the items they are given included |
 | WATAOMI_HTTP_ALLOW_PRIVATE | DEBUG | whether the HTTP node may reach private, loopback and link-local addresses |
 | WATAOMI_HTTP_MEGABYTES | 10 | size of a response the HTTP node takes |
 """
@@ -21,7 +21,7 @@ def expression_seconds() -> float:
 
 
 def expression_megabytes() -> int:
-    return int(getattr(settings, "WATAOMI_EXPRESSION_MEGABYTES", 128))
+    return int(getattr(settings, "WATAOMI_EXPRESSION_MEGABYTES", 256))
 
 
 def http_allow_private() -> bool:

@@ -5,8 +5,9 @@ An expression that is a mere path is walked here; all others of one node go into
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,9 @@ from flows.expressions.errors import ExpressionError, Failure, failure_of
 from flows.expressions.paths import LARGEST_INTEGER, SMALLEST_INTEGER, Path, walk
 from flows.expressions.program import DATA, PLACE, write_program
 from flows.expressions.syntax import Expression, ExpressionSyntaxError, is_expression, parse
+
+ITEMS_AT_A_TIME = 2000
+"""What is done between two turns of the event loop: some 2 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +59,24 @@ async def _resolve(
     for slot in slots:
         _check_nodes(slot, scope)
     walked = [slot for slot in slots if walk_paths and slot.expression.path]
-    columns = {slot.index: _walk(slot, items, scope) for slot in walked}
+    columns = {slot.index: await _walk(slot, items, scope) for slot in walked}
     computed = [slot for slot in slots if slot.index not in columns]
     if computed:
         columns |= await _compute(computed, items, scope)
     ordered = [columns[slot.index] for slot in slots]
-    return [{name: _filled(entry, ordered, row) for name, entry in template.items()} for row in range(len(items))]
+    return [
+        {name: _filled(entry, ordered, row) for name, entry in template.items()}
+        async for rows in _turns(len(items))
+        for row in rows
+    ]
+
+
+async def _turns(count: int) -> AsyncIterator[range]:
+    """The numbers below `count` in portions, between which the event loop gets its turn."""
+    for start in range(0, count, ITEMS_AT_A_TIME):
+        if start:
+            await asyncio.sleep(0)
+        yield range(start, min(start + ITEMS_AT_A_TIME, count))
 
 
 def _template(value: Any, parameter: str, slots: list[Slot]) -> Any:
@@ -107,15 +123,16 @@ def _check_nodes(slot: Slot, scope: Scope) -> None:
         raise ExpressionError(parameter=slot.parameter, source=slot.expression.source, failure=failure)
 
 
-def _walk(slot: Slot, items: Sequence[Item], scope: Scope) -> list[Any]:
+async def _walk(slot: Slot, items: Sequence[Item], scope: Scope) -> list[Any]:
     """The values of a path, for each item or once."""
     path = slot.expression.path
     assert path is not None
     values: list[Any] = []
     try:
         if slot.expression.per_item:
-            for item in items:
-                values.append(walk(item, path.keys))  # noqa: PERF401 - after a failure their number is the item's
+            async for rows in _turns(len(items)):
+                for row in rows:
+                    values.append(walk(items[row], path.keys))  # noqa: PERF401 - their number names the item at fault
         else:
             values.append(_walk_once(path, items, scope))
     except (LookupError, TypeError) as error:
