@@ -32,6 +32,7 @@ def _or_null(schema: Schema) -> Schema:
 
 ANY_OBJECT: Schema = {"type": "object", "additionalProperties": True}
 ITEMS_BY_PORT = _by_name({"type": "array", "items": ANY_OBJECT}, nullable=True)
+OUTPUT = _by_name(_by_name({"type": "array", "items": ANY_OBJECT}), nullable=True)
 COUNTS_BY_PORT = _by_name(WHOLE, nullable=True)
 ERROR = _object({"type": TEXT, "message": TEXT, "hint": TEXT}, nullable=True)
 RUN_ERROR = _object({"nodeId": _or_null(TEXT), "type": TEXT, "message": TEXT, "hint": TEXT}, nullable=True)
@@ -103,9 +104,14 @@ class ObjectField(StoredJSONField):
     """The input of a run."""
 
 
+@extend_schema_field(OUTPUT)
+class OutputField(StoredJSONField):
+    """The output of a run: by node id, the items of each port."""
+
+
 @extend_schema_field(ITEMS_BY_PORT)
 class ItemsField(StoredJSONField):
-    """Lists of items by name."""
+    """The items of each port of a node."""
 
 
 @extend_schema_field(COUNTS_BY_PORT)

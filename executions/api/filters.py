@@ -8,6 +8,9 @@ from django import forms
 from executions.models import Execution, Mode
 from executions.statuses import RunStatus
 
+LARGEST_ID = 2**63 - 1
+"""What a database can compare an id with."""
+
 
 class _Statuses(django_filters.BaseInFilter, django_filters.ChoiceFilter):
     """One or more statuses, separated by commas."""
@@ -38,4 +41,4 @@ class FlowExecutionFilter(django_filters.FilterSet):
 class ExecutionFilter(FlowExecutionFilter):
     """For all runs."""
 
-    flow = _Identifier(field_name="flow", help_text="The id of a flow.")
+    flow = _Identifier(field_name="flow", max_value=LARGEST_ID, help_text="The id of a flow.")

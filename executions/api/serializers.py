@@ -15,6 +15,7 @@ from executions.api.fields import (
     ItemsField,
     MomentField,
     ObjectField,
+    OutputField,
     ProgressField,
     RunErrorField,
     StateField,
@@ -67,7 +68,7 @@ class ExecutionSerializer(ExecutionSummarySerializer):
     """A run."""
 
     input = ObjectField()
-    output = ItemsField(help_text="Items by node id, of the nodes nothing hangs on.")
+    output = OutputField(help_text="By node id, the items of each port; of the nodes that nothing hangs on.")
 
     class Meta(ExecutionSummarySerializer.Meta):
         fields = (*ExecutionSummarySerializer.Meta.fields, "input", "output")
