@@ -10,7 +10,7 @@ const ZOOM_STEP = 1.25;
 const KEY_STEP = 2 * GRID;
 const NARROW = 760;
 /** On a narrow page the cards stay as large as this, and the flow is panned. */
-const SMALLEST_READABLE = 0.62;
+const SMALLEST_READABLE = 0.76;
 const GLIDE = 260;
 
 export class Canvas extends EventTarget {
@@ -23,6 +23,7 @@ export class Canvas extends EventTarget {
   #gliding = null;
   #editable;
   #covered;
+  #isFollowing = false;
 
   /**
    * Dispatches `open` (`detail.id`) when a node is to be shown in the panel, and `moved` (`detail.id`) after a move by keys.
@@ -71,6 +72,17 @@ export class Canvas extends EventTarget {
     card.addEventListener("animationend", () => card.removeAttribute("data-flash"), { once: true });
   }
 
+  /** Keep what a new run does in sight from now on, until the reader moves the view. */
+  followRun() {
+    this.#isFollowing = true;
+  }
+
+  /** These nodes run now: one of them is brought into view when none is seen. */
+  showRunning(ids) {
+    if (!this.#isFollowing || ids.length === 0 || ids.some((id) => this.#isSeen(id))) return;
+    this.showNode(ids[0]);
+  }
+
   /** Mark the node that the panel shows; null for none. */
   select(id) {
     for (const [each, card] of this.#cards) card.setAttribute("aria-expanded", String(each === id));
@@ -86,8 +98,8 @@ export class Canvas extends EventTarget {
     for (const [id, card] of this.#cards) card.toggleAttribute("data-problem", ids.has(id));
   }
 
-  zoomBy(factor, at = this.#middle()) {
-    this.#go(this.#view.zoomed(factor, at), false);
+  zoomBy(factor) {
+    this.#take(this.#view.zoomed(factor, this.#middle()));
   }
 
   zoomTo(zoom) {
@@ -109,6 +121,12 @@ export class Canvas extends EventTarget {
     return { id, x, y, width: CARD_WIDTH, height: Number(this.#cards.get(id).dataset.height) || CARD_HEIGHT };
   }
 
+  #isSeen(id) {
+    if (!this.#cards.has(id)) return false;
+    const shown = this.#view.showing(this.#box(id), this.#room(), 0);
+    return Math.abs(shown.x - this.#view.x) < 1 && Math.abs(shown.y - this.#view.y) < 1;
+  }
+
   /** The part of the drawing's element that nothing lies over. */
   #room() {
     const { bottom, right } = this.#covered();
@@ -125,6 +143,12 @@ export class Canvas extends EventTarget {
     const isStill = !glide || matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (isStill) this.#look(view);
     else this.#glide(this.#view, view, performance.now());
+  }
+
+  /** A view that the reader has chosen. */
+  #take(view) {
+    this.#isFollowing = false;
+    this.#go(view, false);
   }
 
   #glide(from, to, started) {
@@ -159,8 +183,8 @@ export class Canvas extends EventTarget {
     this.#svg.addEventListener("focusin", (event) => this.#focused(event.target.closest(".node")));
     new Gestures(this.#svg, {
       canDrag: () => this.#editable,
-      pan: (dx, dy) => this.#go(this.#view.panned(dx, dy), false),
-      zoom: (factor, at) => this.zoomBy(factor, at),
+      pan: (dx, dy) => this.#take(this.#view.panned(dx, dy)),
+      zoom: (factor, at) => this.#take(this.#view.zoomed(factor, at)),
       drag: (card, dx, dy) => this.#drag(card.dataset.node, dx, dy),
       drop: (card, dx, dy) => this.#drop(card.dataset.node, dx, dy),
     });

@@ -72,6 +72,7 @@ export class NodeForm {
     const input = new ParamInput(element, field, wasGiven ? params[field.name] : field.initial, (value) => {
       const isDefault = !wasGiven && isEqual(value ?? null, field.initial ?? null);
       this.#document.apply({ type: "setParam", id: this.#id, name: field.name, value: isDefault ? undefined : value });
+      showError(element, input.focusable, ""); // it was said of another value
     });
     this.#fields.set(`param:${field.name}`, (message) => showError(element, input.focusable, message));
   }
@@ -81,7 +82,10 @@ export class NodeForm {
     const control = element.querySelector("[data-control]");
     this.#fillSetting(control, path);
     const eventName = control.matches("input[type=checkbox], select") ? "change" : "input";
-    control.addEventListener(eventName, () => this.#document.apply(this.#settingOperation(control, path)));
+    control.addEventListener(eventName, () => {
+      this.#document.apply(this.#settingOperation(control, path));
+      showError(element, control, "");
+    });
     this.#fields.set(`setting:${path}`, (message) => showError(element, control, message));
   }
 

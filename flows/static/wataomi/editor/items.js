@@ -111,7 +111,7 @@ function jsonList(items) {
 
 /** One key and its value; what is inside of it is made when it is opened. */
 function jsonEntry(key, value, isOpen = false) {
-  if (value === null || typeof value !== "object") return leaf(key, value);
+  if (value === null || typeof value !== "object" || Object.keys(value).length === 0) return leaf(key, value);
   const entries = Object.entries(value);
   const details = document.createElement("details");
   const summary = document.createElement("summary");

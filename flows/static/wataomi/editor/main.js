@@ -49,7 +49,13 @@ panel.addEventListener("closed", ({ detail }) => {
   canvas.focus(detail.id);
 });
 
-run.addEventListener("state", () => panel.update(run.state));
+run.addEventListener("started", () => canvas.followRun());
+
+run.addEventListener("state", () => {
+  panel.update(run.state);
+  const nodes = Object.entries(run.state.nodes);
+  canvas.showRunning(nodes.filter(([, node]) => node.status === "running").map(([id]) => id));
+});
 
 run.addEventListener("failed", ({ detail }) => {
   canvas.showNode(detail.nodeId, { flash: true });

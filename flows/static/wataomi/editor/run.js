@@ -19,6 +19,8 @@ const ADMITTED = {
   canceled: ["retry", "run"],
 };
 const NOT_RUN = ["run"];
+/** Milliseconds for which a button that has just appeared is not pressed: the second click of a double click is not meant for it. */
+const SETTLING = 350;
 const STATUS_TEXTS = { null: "not run yet" };
 
 export class RunControl extends EventTarget {
@@ -31,6 +33,7 @@ export class RunControl extends EventTarget {
   #shownStatus = null;
   #isWatched = false;
   #isBusy = false;
+  #offeredAt = 0;
   #beforeRun;
 
   /** @type {?import("../fold.js").RunState} */
@@ -39,7 +42,7 @@ export class RunControl extends EventTarget {
   input = {};
 
   /**
-   * Dispatches `state` after each painted state, and `failed` (`detail.nodeId`) when a run that was watched ended in error.
+   * Dispatches `started` when a run begins, `state` after each painted state, and `failed` (`detail.nodeId`) when a run that was watched ended in error.
    *
    * @param {Document} page
    * @param {object} options
@@ -57,8 +60,9 @@ export class RunControl extends EventTarget {
     this.#beforeRun = beforeRun;
     this.#banner = new ConnectionBanner(page);
     this.#banner.retry = () => this.#following?.retryNow();
-    for (const button of page.querySelectorAll("[data-action]")) button.addEventListener("click", () => this.perform(button.dataset.action));
+    for (const button of page.querySelectorAll("[data-action]")) button.addEventListener("click", () => this.#press(button));
     this.#offer(NOT_RUN);
+    this.#offeredAt = 0;
   }
 
   /** Show the flow's newest run, and go on with it live when it is under way. */
@@ -88,6 +92,10 @@ export class RunControl extends EventTarget {
     }
   }
 
+  #press(button) {
+    if (performance.now() - this.#offeredAt > SETTLING) this.perform(button.dataset.action);
+  }
+
   async #run() {
     if (!(await this.#beforeRun())) return;
     this.#follow(await post("executions", { flow_id: this.#flow.id, input_data: this.input }));
@@ -104,24 +112,24 @@ export class RunControl extends EventTarget {
     this.#messages.clear();
     this.#isWatched = true;
     const ids = this.#document.graph.nodes.map((node) => node.id);
+    this.dispatchEvent(new CustomEvent("started"));
     this.#show(emptyState(ids, execution.id), execution);
     this.#messages.announce("The flow is running.");
   }
 
   #show(state, execution) {
     this.#following?.close();
-    this.#following = null;
     this.#shownStatus = null;
     this.#link(execution.id);
     this.#paint(state);
     if (RUN_ENDED.has(state.status)) return;
     this.#isWatched = true;
-    const following = follow(execution.id, {
+    const isShown = () => this.state.executionId === execution.id;
+    this.#following = follow(execution.id, {
       state,
-      onState: (newest) => following === this.#following && this.#paint(newest),
-      onConnection: (connection, detail) => following === this.#following && this.#connection(connection, detail),
+      onState: (newest) => isShown() && this.#paint(newest),
+      onConnection: (connection, detail) => isShown() && this.#connection(connection, detail),
     });
-    this.#following = following;
   }
 
   #connection(connection, detail) {
@@ -129,7 +137,7 @@ export class RunControl extends EventTarget {
     const isGivenUp = connection === "ended" && !["finished", "aborted"].includes(detail.code);
     if (isGivenUp) this.#messages.toast(detail.message, { status: "error" });
     // A stream that ended without its last event: whoever has the truth is asked.
-    if (connection === "ended" && detail.code === "finished" && !RUN_ENDED.has(this.#following.state.status)) this.#reload();
+    if (connection === "ended" && detail.code === "finished" && !RUN_ENDED.has(this.state.status)) this.#reload();
   }
 
   async #reload() {
@@ -180,7 +188,9 @@ export class RunControl extends EventTarget {
   #offer(actions) {
     const hadFocus = this.#page.activeElement?.matches("[data-action]");
     const buttons = [...this.#page.querySelectorAll("[data-action]")];
+    const hidden = buttons.map((button) => button.hidden);
     for (const button of buttons) button.hidden = !actions.includes(button.dataset.action);
+    if (buttons.some((button, index) => button.hidden !== hidden[index])) this.#offeredAt = performance.now();
     const first = buttons.find((button) => !button.hidden);
     if (hadFocus && this.#page.activeElement?.hidden !== false) first?.focus();
     if (this.state === null) this.#page.querySelector("[data-run-status]").textContent = STATUS_TEXTS.null;

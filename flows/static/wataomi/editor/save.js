@@ -10,7 +10,8 @@ export class Saver extends EventTarget {
   #document;
   #messages;
   #button;
-  #isSaving = null;
+  #saving = null;
+  #isSending = false;
   #isLeaving = false;
 
   /**
@@ -42,18 +43,18 @@ export class Saver extends EventTarget {
   /** Save what is not saved. Returns whether everything is saved now. */
   save() {
     if (!this.#button || !this.#document.isChanged) return Promise.resolve(!this.#document.isChanged);
-    this.#isSaving ??= this.#save(this.#document.version).finally(() => {
-      this.#isSaving = null;
+    this.#saving ??= this.#save(this.#document.version).finally(() => {
+      this.#saving = null;
       this.#show();
     });
-    this.#show();
-    return this.#isSaving;
+    return this.#saving;
   }
 
   async #save(base) {
     const { graph } = this.#document;
+    this.#messages.clear();
     try {
-      const { version } = await patch(`flows/${this.#flow.id}`, { graph, base });
+      const { version } = await this.#send(graph, base);
       this.#document.markSaved(graph, version);
       this.#page.querySelector("[data-version]").textContent = `v${version}`;
       this.#tell(new Map());
@@ -64,6 +65,17 @@ export class Saver extends EventTarget {
       if (problem.problems?.length > 0) this.#refused(problem.problems, graph);
       else this.#messages.failure(problem);
       return false;
+    }
+  }
+
+  async #send(graph, base) {
+    this.#isSending = true;
+    this.#show();
+    try {
+      return await patch(`flows/${this.#flow.id}`, { graph, base });
+    } finally {
+      this.#isSending = false;
+      this.#show();
     }
   }
 
@@ -97,10 +109,10 @@ export class Saver extends EventTarget {
     if (!this.#button) return;
     const { isChanged } = this.#document;
     const state = this.#page.querySelector("[data-save-state]");
-    this.#button.disabled = !isChanged || this.#isSaving !== null;
+    this.#button.disabled = !isChanged || this.#isSending;
     this.#button.classList.toggle("primary", isChanged);
     state.dataset.kind = isChanged ? "dirty" : "saved";
-    state.textContent = this.#isSaving ? "Saving…" : isChanged ? "Unsaved changes" : "";
+    state.textContent = this.#isSending ? "Saving…" : isChanged ? "Unsaved changes" : "";
     this.#page.querySelector("[data-run-label]").textContent = isChanged ? "Save and run" : "Run";
   }
 }
