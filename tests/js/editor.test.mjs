@@ -1,4 +1,4 @@
-// The editor's pure parts: the document and its operations, measures, values of fields, problems, edges.
+// The editor's pure parts: the document and its operations, measures, values of fields, problems.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
@@ -6,7 +6,6 @@ import test from "node:test";
 
 import { summaryOf } from "../../flows/static/wataomi/editor/card.js";
 import { applied, FlowDocument, inverseOf, isSameGraph } from "../../flows/static/wataomi/editor/document.js";
-import { edgeState } from "../../flows/static/wataomi/editor/edges.js";
 import { around, curve, nearest, Viewport } from "../../flows/static/wataomi/editor/geometry.js";
 import { byNode, shownProblems } from "../../flows/static/wataomi/editor/problems.js";
 import {
@@ -197,29 +196,4 @@ test("problems are shown at the parameter, the setting, the node or the flow", (
   assert.deepEqual([cycle.node, cycle.param, cycle.setting], ["start", null, null]);
   assert.equal(name.setting, "name");
   assert.deepEqual([...byNode([param, cycle, name]).keys()], ["wait", "start"]);
-});
-
-const edge = { source: "which", sourcePort: "true", target: "next" };
-const node = (status, itemCounts = null) => ({ status, itemCounts });
-
-for (const [which, next, state, count] of [
-  [node("idle"), node("idle"), "idle", null],
-  [node("running"), node("idle"), "idle", null],
-  [node("success", { true: 3 }), node("running"), "flowing", 3],
-  [node("success", { true: 3 }), node("success", {}), "taken", 3],
-  [node("success", { true: 0 }), node("success", {}), "taken", 0],
-  [node("success", { false: 3 }), node("skipped"), "skipped", null],
-  [node("skipped"), node("skipped"), "skipped", null],
-  [node("error"), node("idle"), "failed", null],
-  [node("error", { error: 1 }), node("idle"), "failed", null],
-  [node("waiting"), node("idle"), "idle", null],
-  [node("canceled"), node("idle"), "idle", null],
-]) {
-  test(`an edge from ${JSON.stringify(which)} to a ${next.status} node is ${state}`, () => {
-    assert.deepEqual(edgeState(edge, { which, next }), { state, count });
-  });
-}
-
-test("an edge of a node that the run does not know is idle", () => {
-  assert.deepEqual(edgeState(edge, {}), { state: "idle", count: null });
 });

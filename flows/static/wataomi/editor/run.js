@@ -4,7 +4,6 @@ import { get, post } from "../api.js";
 import { formatDuration } from "../format.js";
 import { bind, emptyState, follow } from "../live.js";
 import { RUN_ENDED } from "../fold.js";
-import { paintEdges } from "./edges.js";
 import { ConnectionBanner } from "./messages.js";
 
 /** What can be asked of a run, by its status; the server has the last word. */
@@ -149,7 +148,6 @@ export class RunControl extends EventTarget {
     const status = this.#shownStatus;
     this.state = state;
     bind(this.#page, state);
-    paintEdges(this.#page, state);
     if (state.status !== status) this.#statusChanged(state, status !== null);
     this.dispatchEvent(new CustomEvent("state"));
   }
