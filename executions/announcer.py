@@ -40,7 +40,7 @@ class Announcer:
         self._wake: asyncio.Event | None = None
 
     def announce(self, execution_id: UUID, upto: int) -> None:
-        """Tell other processes of a commit; from any thread, never waits. Behind a hint in flight, only the newest counts."""
+        """Tell other processes of a commit; from any thread, never waits. Only the newest hint of a run counts."""
         if self._joins_processes():
             self._news[execution_id] = upto
             self._call(self._set_wake)

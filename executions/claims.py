@@ -9,24 +9,26 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import transaction
-from django.db.models import Exists, F, OuterRef, Q
+from django.db import connection
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from executions.conf import execution_settings
 from executions.engine.plan import Plan
 from executions.engine.run import Restored, RunHead
 from executions.errors import FlowInvalid
 from executions.events import EventType, duration_ms, iso
+from executions.journal.transactions import write_transaction
 from executions.models import Command, Execution, ExecutionEvent, NodeExecution
 from executions.plans import plan_of
 from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus, RunStatus
 
 UNCLAIMED_GRACE = timedelta(seconds=10)
 """A run that nobody has taken this long is taken by whoever sees it; before, its creator brings it to a worker."""
+
+WAITS_FOR_COMMAND = frozenset({RunStatus.PAUSED, RunStatus.WAITING})
 
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)
 
@@ -43,52 +45,67 @@ class Claim:
     commands: list[tuple[str, int]]
 
 
-def claim(execution_id: UUID, owner: str) -> Claim | None:
-    """Take a run; None when it has ended, is paused with nothing asked of it, or is held by another worker.
+def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
+    """Take runs, all in one transaction; those that have ended, are paused with nothing asked of them, or are held by
+    another worker are left out.
 
     A run whose graph can no longer be run (a node type is gone) is ended with an error.
     """
     now = datetime.now(UTC)
-    with transaction.atomic():
-        run = _claimable(now).filter(id=execution_id).select_related("flow_version__flow").first()
-        if run is None:
-            _drop_commands_of_ended(execution_id)
-            return None
-        commands = list(run.commands.filter(taken_at=None).values_list("kind", "id"))
-        if run.status == RunStatus.PAUSED and not commands:
-            return None
-        taken = Execution.objects.filter(id=execution_id, epoch=run.epoch).update(
+    with write_transaction():
+        runs = list(
+            _claimable(now)
+            .filter(id__in=execution_ids)
+            .select_for_update(of=("self",), skip_locked=connection.features.has_select_for_update_skip_locked)
+            .select_related("flow_version__flow")
+            .defer("output", "error", "flow_version__graph")
+        )
+        commands = _commands(execution_ids)
+        taken = [run for run in runs if run.status not in WAITS_FOR_COMMAND or run.id in commands]
+        Execution.objects.filter(id__in=[run.id for run in taken]).update(
             epoch=F("epoch") + 1, lease_owner=owner, lease_until=now + _lease()
         )
-        if not taken:
-            return None
-        run.epoch += 1
+    _drop_commands_of_ended(set(commands) - {run.id for run in runs})
+    restored = _restored(taken)
+    return [held for run in taken if (held := _claim(run, commands.get(run.id, []), restored.get(run.id, {})))]
+
+
+def _claim(run: Execution, commands: list[tuple[str, int]], restored: dict[str, Restored]) -> Claim | None:
+    run.epoch += 1  # as the update did
     try:
         plan = plan_of(run.flow_version)
     except FlowInvalid as error:
-        fail(execution_id, run.epoch, {"type": "FlowInvalid", "message": error.message, "hint": error.hint})
+        fail(run.id, run.epoch, {"type": "FlowInvalid", "message": error.message, "hint": error.hint})
         return None
     return Claim(
         execution_id=run.id,
         epoch=run.epoch,
         head=_head(run),
         plan=plan,
-        restored=_restored(run),
+        restored=restored,
         commands=commands,
     )
 
 
-def _claimable(now: datetime) -> Any:
+def _claimable(now: datetime) -> QuerySet[Execution]:
     free = Q(lease_until=None) | Q(lease_until__lt=now)
-    return Execution.objects.filter(free).exclude(status__in=[status.value for status in RUN_ENDED])
+    return Execution.objects.filter(free).exclude(status__in=RUN_ENDED)
 
 
-def _drop_commands_of_ended(execution_id: UUID) -> None:
+def _commands(execution_ids: Collection[UUID]) -> dict[UUID, list[tuple[str, int]]]:
+    rows = Command.objects.filter(execution_id__in=execution_ids, taken_at=None).order_by("id")
+    commands: dict[UUID, list[tuple[str, int]]] = {}
+    for execution_id, kind, command_id in rows.values_list("execution_id", "kind", "id"):
+        commands.setdefault(execution_id, []).append((kind, command_id))
+    return commands
+
+
+def _drop_commands_of_ended(execution_ids: Collection[UUID]) -> None:
     """A command that came after the run's end asks for nothing any more."""
-    ended = [status.value for status in RUN_ENDED]
-    Command.objects.filter(execution_id=execution_id, taken_at=None, execution__status__in=ended).update(
-        taken_at=datetime.now(UTC)
-    )
+    if execution_ids:
+        Command.objects.filter(execution_id__in=execution_ids, taken_at=None, execution__status__in=RUN_ENDED).update(
+            taken_at=datetime.now(UTC)
+        )
 
 
 def _lease() -> timedelta:
@@ -108,20 +125,20 @@ def _head(run: Execution) -> RunHead:
     )
 
 
-def _restored(run: Execution) -> dict[str, Restored]:
-    if run.last_seq == 0 and run.retry_of_id is None:
-        return {}
-    rows = NodeExecution.objects.filter(execution=run).order_by("node_id", "attempt")
-    return {
-        row.node_id: Restored(
+def _restored(runs: Collection[Execution]) -> dict[UUID, dict[str, Restored]]:
+    """What the nodes of runs that are not new have done."""
+    known = [run.id for run in runs if run.last_seq > 0 or run.retry_of_id is not None]
+    restored: dict[UUID, dict[str, Restored]] = {}
+    rows = NodeExecution.objects.filter(execution_id__in=known).defer("input", "progress").order_by("attempt")
+    for row in rows if known else ():
+        restored.setdefault(row.execution_id, {})[row.node_id] = Restored(
             status=NodeStatus(row.status),
             attempt=row.attempt,
             outputs={port: orjson.dumps(items) for port, items in (row.output or {}).items()},
             retry_at=row.retry_at,
             error=row.error,
         )
-        for row in rows
-    }
+    return restored
 
 
 def renew(owner: str, execution_ids: Collection[UUID]) -> None:
@@ -138,7 +155,7 @@ def abandoned() -> list[UUID]:
     """Runs that no worker holds and that should go on: their worker died, or they were never taken."""
     now = datetime.now(UTC)
     forgotten = Q(lease_until__lt=now) | Q(lease_until=None, created_at__lt=now - UNCLAIMED_GRACE)
-    unfinished = Q(status__in=[status.value for status in UNFINISHED])
+    unfinished = Q(status__in=UNFINISHED)
     return list(Execution.objects.filter(forgotten & unfinished).order_by("id").values_list("id", flat=True)[:500])
 
 
@@ -167,7 +184,7 @@ def mark_taken(command_id: int) -> None:
 def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
     """End a run with an error that is not one of its nodes', if it is still held at `epoch`."""
     now = datetime.now(UTC)
-    with transaction.atomic():
+    with write_transaction():
         run = Execution.objects.select_for_update().filter(id=execution_id, epoch=epoch).first()
         if run is None or run.status in RUN_ENDED:
             return

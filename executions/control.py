@@ -7,6 +7,7 @@ from django.db import transaction
 
 from executions import runtime
 from executions.errors import ControlRefused
+from executions.journal.transactions import write_transaction
 from executions.models import Command, Execution
 from executions.statuses import RUN_ENDED, RunStatus
 
@@ -34,7 +35,7 @@ def cancel(execution: Execution, requester: User | None) -> None:
 
 
 def _command(execution: Execution, kind: Command.Kind, requester: User | None) -> None:
-    with transaction.atomic():
+    with write_transaction():
         status = Execution.objects.select_for_update().values_list("status", flat=True).get(pk=execution.pk)
         if status not in ADMITS[kind]:
             admitted = ", ".join(sorted(ADMITS[kind]))

@@ -12,6 +12,7 @@ from executions import runtime
 from executions.conf import execution_settings
 from executions.engine.values import encode_json
 from executions.errors import FlowInactive, FlowInvalid, IdempotencyConflict, InputInvalid, RetryRefused
+from executions.journal.transactions import write_transaction
 from executions.models import Execution, Mode, NodeExecution
 from executions.plans import plan_of
 from executions.reuse import reusable_nodes
@@ -50,7 +51,7 @@ def start_execution(
         idempotency_key=idempotency_key,
     )
     try:
-        with transaction.atomic():
+        with write_transaction():
             execution.save(force_insert=True)
             transaction.on_commit(lambda: runtime.executor().enqueue(execution.id))
     except IntegrityError:
@@ -155,7 +156,7 @@ def retry_execution(
         requester=requester,
         retry_of=execution,
     )
-    with transaction.atomic():
+    with write_transaction():
         retry.save(force_insert=True)
         if origin == "failed":
             _take_over(execution, retry)

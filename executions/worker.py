@@ -8,8 +8,8 @@ import os
 import secrets
 import socket
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
@@ -25,6 +25,12 @@ from executions.journal.writer import JournalWriter
 from executions.logs import log_end, log_start
 
 logger = logging.getLogger(__name__)
+
+MAX_CLAIMS = 100
+"""Runs that are taken in one transaction."""
+
+PAUSE_AFTER_ERROR = 1.0
+"""Seconds before runs are tried to be taken again."""
 
 IDLE_COMMAND_POLL = 2.0
 """Seconds between two looks for commands while no run is held."""
@@ -46,7 +52,8 @@ class Worker:
         self._recover = recover
         self._runs: dict[UUID, Run | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._backlog: deque[UUID] = deque()
+        self._arrivals: dict[UUID, None] = {}  # in their order
+        self._taking = False
         self._nudged = asyncio.Event()
         self._stopping = False
 
@@ -56,15 +63,10 @@ class Worker:
 
     def enqueue(self, execution_id: UUID) -> None:
         """Execute a run, now or when there is room."""
-        if self._stopping or execution_id in self._runs:
+        if self._stopping or execution_id in self._runs or execution_id in self._arrivals:
             return
-        if len(self._runs) >= execution_settings().max_concurrent_runs:
-            self._backlog.append(execution_id)
-            return
-        self._runs[execution_id] = None
-        task = asyncio.ensure_future(self._execute(execution_id))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._arrivals[execution_id] = None
+        self._take_arrivals()
 
     def nudge(self) -> None:
         """There is a command that may be for a run of this worker."""
@@ -77,7 +79,7 @@ class Worker:
     async def stop(self, grace: float) -> None:
         """Take no more; let running nodes end for `grace` seconds; give what is not ended by then back."""
         self._stopping = True
-        self._backlog.clear()
+        self._arrivals.clear()
         for run in self._runs.values():
             if run is not None:
                 run.hand_over()
@@ -90,18 +92,55 @@ class Worker:
 
     # -- one run ------------------------------------------------------------------------------------------------------
 
-    async def _execute(self, execution_id: UUID) -> None:
+    def _take_arrivals(self) -> None:
+        if not self._taking and self._arrivals and self._room() > 0:
+            self._taking = True
+            self._spawn(self._take())
+
+    def _room(self) -> int:
+        return 0 if self._stopping else execution_settings().max_concurrent_runs - len(self._runs)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take(self) -> None:
+        """Claim what has arrived, as many as there is room for, in one transaction after the other."""
         try:
-            held = await self._threads.run(claims.claim, execution_id, self.name)
-            if held is not None:
-                await self._drive(held)
-        except (DatabaseError, InterfaceError) as error:
-            logger.error("execution %s: cannot be taken (%s); trying again", execution_id, error)
+            while self._arrivals and (room := self._room()) > 0:
+                batch = list(self._arrivals)[: min(room, MAX_CLAIMS)]
+                for execution_id in batch:
+                    del self._arrivals[execution_id]
+                    self._runs[execution_id] = None
+                await self._claim(batch)
         finally:
-            self._runs.pop(execution_id, None)
-            self._hub.executing(execution_id, here=False)
-            while self._backlog and len(self._runs) < execution_settings().max_concurrent_runs:
-                self.enqueue(self._backlog.popleft())
+            self._taking = False
+
+    async def _claim(self, batch: list[UUID]) -> None:
+        try:
+            claimed = await self._threads.run(claims.claim, batch, self.name)
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("worker: %d runs cannot be taken (%s); trying again", len(batch), error)
+            await asyncio.sleep(PAUSE_AFTER_ERROR)
+            self._arrivals.update(dict.fromkeys(batch))
+            claimed = []
+        held = {claim.execution_id for claim in claimed}
+        for execution_id in batch:
+            if execution_id not in held:
+                self._runs.pop(execution_id, None)
+        for claim in claimed:
+            self._spawn(self._execute(claim))
+
+    async def _execute(self, held: Claim) -> None:
+        try:
+            await self._drive(held)
+        except (DatabaseError, InterfaceError) as error:
+            logger.error("execution %s: left to be taken up again (%s)", held.execution_id, error)
+        finally:
+            self._runs.pop(held.execution_id, None)
+            self._hub.executing(held.execution_id, here=False)
+            self._take_arrivals()
             self.nudge()  # a command may have come while the run was leaving
 
     async def _drive(self, held: Claim) -> None:

@@ -12,10 +12,11 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import InterfaceError, OperationalError, connection
 
 from executions.engine.ports import Entry, HeadRow, JournalLost, JournalRefused, NodeValues
 from executions.journal.statements import Statements, plain_cursor
+from executions.journal.transactions import write_transaction
 from executions.models import Command
 
 logger = logging.getLogger(__name__)
@@ -211,7 +212,7 @@ class JournalWriter:
                 by_run.setdefault(run, []).extend(entries)
         statements = Statements(connection)
         lost: list[RunJournal] = []
-        with transaction.atomic(), plain_cursor(connection) as cursor:
+        with write_transaction(), plain_cursor(connection) as cursor:
             events: list[tuple[Any, int, str, bytes, datetime]] = []
             nodes: dict[tuple[Any, str, int], NodeValues] = {}
             for run, entries in by_run.items():
