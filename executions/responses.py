@@ -17,16 +17,16 @@ class EventStreamResponse(StreamingHttpResponse):
     the traceback of its own `RequestAborted` until the garbage collector comes by, and with it what the stream holds.
     """
 
-    _iterator: AsyncGenerator[bytes, None]  # Django's, and what a middleware may have put in its place
-
     def __init__(self, frames: AsyncGenerator[bytes, None]) -> None:
         headers = {
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",  # nginx passes each part on as it comes
         }
         super().__init__(frames, content_type=sse.MEDIA_TYPE, headers=headers)
+        self._frames = frames
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        async with aclosing(self._iterator) as frames:
-            async for chunk in frames:
-                yield self.make_bytes(chunk)
+        # Not what is iterated: a middleware may have wrapped that, and its wrapper would close no frames.
+        async with aclosing(self._frames):
+            async for chunk in self.streaming_content:  # type: ignore[union-attr]  # they are asynchronous
+                yield chunk

@@ -27,8 +27,9 @@ LAST = {"executionFinished", "executionError"}
 
 
 @pytest.fixture
-def executor(transactional_db: None) -> Iterator[None]:
+def executor(transactional_db: None, settings: Any) -> Iterator[None]:
     """Runs are executed in this process, and none of it is left behind the test."""
+    settings.WATAOMI_SHUTDOWN_GRACE = 0.05
     yield
     runtime.shutdown()
 
