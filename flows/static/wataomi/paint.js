@@ -86,8 +86,8 @@ class Painter {
     this.#setText("[data-run-count]", `${progress.done} / ${progress.total}`);
     this.#setText("[data-run-duration]", formatDuration(durationMs));
     for (const element of this.#find("[data-run-progress]")) {
-      element.max = Math.max(1, progress.total);
-      element.value = progress.done;
+      set(element, "max", Math.max(1, progress.total));
+      set(element, "value", progress.done);
     }
   }
 
@@ -135,8 +135,8 @@ function paintNode(element, node) {
   setTextWithin(element, "[data-node-message]", progress?.message ?? "");
   setTextWithin(element, "[data-node-text]", progress?.text ?? "");
   for (const bar of element.querySelectorAll("[data-node-progress]")) {
-    bar.hidden = progress === null || progress.fraction === null;
-    bar.value = progress?.fraction ?? 0;
+    set(bar, "hidden", progress === null || progress.fraction === null);
+    set(bar, "value", progress?.fraction ?? 0);
   }
 }
 
@@ -162,9 +162,11 @@ function setTextWithin(element, selector, text) {
 }
 
 /** Write only what differs: a write costs a style or layout pass even when it changes nothing. */
-function setText(element, text) {
-  if (element.textContent !== text) element.textContent = text;
+function set(element, property, value) {
+  if (element[property] !== value) element[property] = value;
 }
+
+const setText = (element, text) => set(element, "textContent", text);
 
 function setAttribute(element, name, value) {
   if (element.getAttribute(name) !== value) element.setAttribute(name, value);
