@@ -1,0 +1,75 @@
+/** A run's page in the admin: follows the run, and keeps what the server rendered true while it goes on. */
+
+import { bind, follow } from "../live.js";
+import { RUN_ENDED } from "../fold.js";
+import { Controls } from "./controls.js";
+import { NodeWindow } from "./node_window.js";
+import { Parts } from "./parts.js";
+import { Timeline } from "./timeline.js";
+
+/** Events after which the server knows more of the run than the events themselves say. */
+const SETTLES = new Set([
+  "executionStarted",
+  "nodeExecutionBefore",
+  "nodeExecutionAfter",
+  "executionPaused",
+  "executionResumed",
+  "executionFinished",
+  "executionError",
+]);
+
+class RunPage {
+  #root;
+  #controls;
+  #window;
+  #parts;
+  #timeline;
+
+  constructor(root) {
+    this.#root = root;
+    this.#parts = new Parts(root, root.dataset.partsUrl, () => this.#timeline.show());
+    this.#timeline = new Timeline(root, () => this.#parts.refresh());
+    this.#controls = new Controls(root, () => this.#parts.refresh());
+    this.#window = new NodeWindow(root);
+  }
+
+  start(state) {
+    this.#paint(state);
+    this.#timeline.show();
+    follow(state.executionId, {
+      state,
+      onEvent: (event) => this.#learn(event),
+      onState: (newer) => this.#paint(newer),
+      onConnection: (connection, detail) => this.#showConnection(connection, detail),
+    });
+  }
+
+  #learn(event) {
+    if (SETTLES.has(event.type)) this.#parts.refresh();
+    if (event.type === "nodeExecutionAfter") this.#window.changed(event.data.nodeId);
+  }
+
+  #paint(state) {
+    bind(this.#root, state);
+    this.#controls.show(state.status);
+    this.#showFailure(state.error);
+    if (RUN_ENDED.has(state.status)) this.#timeline.stop();
+  }
+
+  #showFailure(error) {
+    const hint = this.#root.querySelector("[data-run-hint]");
+    this.#root.querySelector("[data-run-failure]").hidden = error === null;
+    hint.hidden = !error?.hint;
+    hint.textContent = error?.hint ?? "";
+  }
+
+  #showConnection(connection, detail) {
+    const notice = this.#root.querySelector("[data-offline]");
+    const isOver = connection === "ended" && !["finished", "aborted"].includes(detail.code);
+    notice.hidden = connection !== "lost" && !isOver;
+    notice.textContent = isOver ? detail.message : `${detail.message} Connecting again …`;
+  }
+}
+
+const root = document.querySelector("[data-run-page]");
+new RunPage(root).start(JSON.parse(document.getElementById("run-state").textContent));
