@@ -14,6 +14,9 @@ from flows.param_fields import ConditionField, LongTextField, NumberField
 LONGEST_DELAY = 7 * 24 * 3600
 """Seconds; a delay occupies a place in its run for as long as it lasts."""
 
+PROGRESS_FROM = 10.0
+"""Seconds; a shorter delay is over before its progress tells anyone anything."""
+
 PROGRESS_INTERVAL = 1.0
 
 
@@ -52,7 +55,7 @@ class Delay(NodeType):
         seconds: float = ctx.params["seconds"]
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
-            if seconds > PROGRESS_INTERVAL:
+            if seconds >= PROGRESS_FROM:
                 elapsed = seconds - left
                 await ctx.progress(elapsed / seconds, f"{elapsed:.0f} of {seconds:g} s")
             await asyncio.sleep(min(left, PROGRESS_INTERVAL))

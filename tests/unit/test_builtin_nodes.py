@@ -121,7 +121,8 @@ async def test_fail_fails_with_the_words_it_was_given() -> None:
 # delay
 
 
-async def test_a_delay_waits_and_reports_how_far_it_is() -> None:
+async def test_a_delay_waits_and_reports_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flows.nodes.control.PROGRESS_FROM", 1.0)
     reports = Reports()
     began = time.monotonic()
     assert await run("delay", {"seconds": 1.2}, [{"a": 1}], reports) == {"main": [{"a": 1}]}
