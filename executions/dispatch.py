@@ -19,6 +19,7 @@ from executions.reuse import reusable_nodes
 from executions.statuses import RUN_ENDED, NodeStatus
 from flows.graph import parse_graph
 from flows.models import Flow, FlowVersion
+from flows.versions import newest_version
 
 MAX_INPUT_DEPTH = 64
 """Objects and lists within one another."""
@@ -40,7 +41,7 @@ def start_execution(
         if earlier := _same_request(flow, given, requester, idempotency_key):
             return earlier
     _check_active(flow)
-    version = newest_version(flow)
+    version = _newest_version(flow)
     plan_of(version)
     execution = Execution(
         flow=flow,
@@ -63,12 +64,11 @@ def start_execution(
     return execution
 
 
-def newest_version(flow: Flow) -> FlowVersion:
-    """The version that a new run executes. Raises FlowInvalid when the flow was never saved."""
-    version = flow.versions.filter(number=flow.head).select_related("flow").first()
-    if version is None:
-        raise FlowInvalid(f"The flow {flow.name!r} has no version yet.", [])
-    return version
+def _newest_version(flow: Flow) -> FlowVersion:
+    try:
+        return newest_version(flow)
+    except FlowVersion.DoesNotExist as error:
+        raise FlowInvalid(f"The flow {flow.name!r} has no version yet.", []) from error
 
 
 def check_input(input_data: object) -> dict[str, Any]:
@@ -146,7 +146,7 @@ def retry_execution(
     if origin == "failed" and execution.status == "success":
         raise RetryRefused("The run succeeded: there is no failed node to retry from.", hint="Retry from the start.")
     _check_active(execution.flow)
-    target = execution.flow_version if version == "same" else newest_version(execution.flow)
+    target = execution.flow_version if version == "same" else _newest_version(execution.flow)
     plan_of(target)
     retry = Execution(
         flow=execution.flow,
