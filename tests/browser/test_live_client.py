@@ -222,7 +222,7 @@ FRAMES: dict[str, list[bytes]] = {
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_frameCountare_read_as_the_browser_itself_reads_them(
+def test_frames_are_read_as_the_browser_itself_reads_them(
     context: BrowserContext, server: RunServer, name: str
 ) -> None:
     server.run.bytes_by_path["/frames"] = [*FRAMES[name], b"\ndata: last\nid: 99\n\n"]
