@@ -11,6 +11,7 @@ import asyncio
 import datetime as dt
 import os
 import threading
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,13 +22,14 @@ from flows import conf
 GRACE = 0.3
 """Seconds beyond its time limit after which a worker that does not stop by itself is killed."""
 
+DEAD_BEFORE = 0.2
+"""Seconds within which the end of a worker says that it was dead before it was given anything."""
+
 RECURSION_DEPTH = 200
 PRINTED_BYTES = 64 * 1024
 SESSIONS_PER_WORKER = 1000
 FEWEST_WORKERS = 4
 """However few processors there are: a run that uses up its time must not keep all others waiting."""
-
-LIMIT_KINDS = {"MemoryError", "TimeoutError", "RecursionError"}
 
 
 @dataclass(eq=False)
@@ -58,18 +60,28 @@ async def run(code: str, inputs: dict[str, str], *, now: str = "", place: str = 
     `place` is evaluated after a failure and says where it happened. Raises SandboxError.
     """
     pool = await _open_pool()
+    dead_workers = 0
+    while True:
+        began = time.monotonic()
+        try:
+            return await _run_once(pool, code, inputs, now, place)
+        except monty.MontyCrashedError as error:
+            if error.timed_out:
+                raise SandboxError("TimeoutError", _over_time()) from None
+            # The pool notices that an idle worker was killed only when it is used; each may have been.
+            dead_workers += 1
+            if dead_workers > _most_workers() or time.monotonic() - began > DEAD_BEFORE:
+                raise SandboxError("MemoryError", f"the sandbox ended while evaluating it ({error})") from None
+
+
+async def _run_once(pool: monty.AsyncMonty, code: str, inputs: dict[str, str], now: str, place: str) -> Any:
     session = pool.checkout(limits=_limits(), os_policy=_policy(now), assert_message_annotations=False)
     printed = monty.CollectString(PRINTED_BYTES)
-    try:
-        async with session as worker:
-            try:
-                return await worker.feed_run(code, inputs=dict(inputs), print_callback=printed)
-            except (monty.MontyRuntimeError, monty.MontySyntaxError) as error:
-                raise await _explained(error, worker, place) from None
-    except monty.MontyCrashedError as error:
-        if error.timed_out:
-            raise SandboxError("TimeoutError", _over_time()) from None
-        raise SandboxError("MemoryError", f"the sandbox ended while evaluating it ({error})") from None
+    async with session as worker:
+        try:
+            return await worker.feed_run(code, inputs=dict(inputs), print_callback=printed)
+        except (monty.MontyRuntimeError, monty.MontySyntaxError) as error:
+            raise await _explained(error, worker, place) from None
 
 
 async def _explained(
@@ -99,6 +111,10 @@ def _limit_words(kind: str, said: str) -> str:
     if kind == "RecursionError" or "recursion limit" in said:
         return f"it calls itself, or nests its data, deeper than {RECURSION_DEPTH} levels"
     return ""
+
+
+def _most_workers() -> int:
+    return max(FEWEST_WORKERS, os.cpu_count() or 1)
 
 
 def _over_time() -> str:
@@ -144,7 +160,7 @@ def _make_pool() -> None:
             raise SandboxForkedError(SandboxForkedError.__doc__)
         pool = monty.AsyncMonty(
             min_processes=1,
-            max_processes=max(FEWEST_WORKERS, os.cpu_count() or 1),
+            max_processes=_most_workers(),
             max_checkouts_per_worker=SESSIONS_PER_WORKER,
             feed_duration_limit_grace=GRACE,
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pytest_django import Settings
 
 from flows.context import Item, Items, Scope
 from flows.expressions import ExpressionError, check, has_expressions, is_expression, resolve, sandbox
@@ -388,7 +389,7 @@ async def test_a_runaway_ends_soon_with_an_error(source: str, kind: str) -> None
     began = time.monotonic()
     with pytest.raises(ExpressionError) as caught:
         await value_of(source)
-    assert time.monotonic() - began < 4, "the limit is 1.5 s; the rest is for a busy machine"
+    assert time.monotonic() - began < 6, "the limit is 1.5 s; the rest is for a busy machine"
     assert caught.value.kind in kind.split(" or "), caught.value.message
     assert source in caught.value.message
     assert caught.value.hint
@@ -403,16 +404,14 @@ async def test_runaways_harm_no_other_run_and_keep_their_memory_bounded() -> Non
         asyncio.ensure_future(value_of(source)) for source in ("=sum(range(10**12))", "=[[x] for x in range(10**12)]")
     ]
     largest = 0
-    lag = 0.0
+    others = 0
     while not all(task.done() for task in runaways):
-        began = time.monotonic()
         assert await value_of('=item["age"] + 1') == 37
-        await asyncio.sleep(0.01)
-        lag = max(lag, time.monotonic() - began)
+        others += 1
         largest = max([largest, *(process.memory_info().rss for process in sandbox_processes())])
     assert {type(task.exception()) for task in runaways} == {ExpressionError}
     assert largest < 400 * 1024 * 1024
-    assert lag < 1.0
+    assert others >= 3, "evaluations of other runs waited for the runaways"
 
 
 async def test_a_cancelled_evaluation_frees_its_worker_at_once() -> None:
@@ -427,15 +426,24 @@ async def test_a_cancelled_evaluation_frees_its_worker_at_once() -> None:
     assert await asyncio.gather(*(value_of(f"={n} + 1") for n in range(8))) == list(range(1, 9))
 
 
-async def test_a_killed_worker_is_one_error_and_the_next_evaluation_works() -> None:
+async def test_a_killed_worker_is_one_error_and_the_next_evaluation_works(settings: Settings) -> None:
+    settings.WATAOMI_EXPRESSION_MILLISECONDS = 60_000  # it is to end by being killed, however busy the machine
     await value_of("=1 + 1")
     task = asyncio.ensure_future(value_of("=sum(range(10**12))"))
     while not any(process.cpu_percent(0.05) > 10 for process in sandbox_processes()):
         await asyncio.sleep(0.01)
+    await asyncio.sleep(sandbox.DEAD_BEFORE)
     for process in sandbox_processes():
         process.kill()
     with pytest.raises(ExpressionError, match="the sandbox ended while evaluating"):
         await task
+    assert await value_of("=1 + 1") == 2
+
+
+async def test_workers_killed_while_idle_are_noticed_by_nobody() -> None:
+    await asyncio.gather(*(value_of(f"={n} + 1") for n in range(8)))
+    for process in sandbox_processes():
+        process.kill()
     assert await value_of("=1 + 1") == 2
 
 
@@ -490,7 +498,7 @@ def in_a_new_process(code: str) -> subprocess.CompletedProcess[str]:
 def test_processes_forked_before_the_first_expression_each_have_a_sandbox() -> None:
     done = in_a_new_process("""
         child = os.fork()
-        print(evaluate("=1 + 1"), flush=True)
+        os.write(1, f"{evaluate('=1 + 1')}\\n".encode())
         if child:
             os.waitpid(child, 0)
     """)
