@@ -74,18 +74,19 @@ class RawClient:
 
     def _read_until(self, end: bytes) -> bytes:
         while end not in self.buffer:
-            self._receive()
+            self.receive()
         found, self.buffer = self.buffer.split(end, 1)
         return found
 
     def _read(self, size: int) -> bytes:
         while len(self.buffer) < size:
-            self._receive()
+            self.receive()
         found, self.buffer = self.buffer[:size], self.buffer[size:]
         return found
 
-    def _receive(self) -> None:
-        received = self.socket.recv(1 << 20)
+    def receive(self, size: int = 1 << 20) -> None:
+        """Take up to `size` bytes from the connection, for what is read next."""
+        received = self.socket.recv(size)
         if not received:
             raise EOFError("The connection ended before the response did")
         self.buffer += received

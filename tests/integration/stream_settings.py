@@ -17,7 +17,7 @@ MIDDLEWARE = [
 ]
 DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("STREAM_DATABASE", ":memory:")}}
 WATAOMI_WRITE_TIMEOUT = float(os.environ.get("WATAOMI_WRITE_TIMEOUT", "60"))
-WATAOMI_SHUTDOWN_TIMEOUT = 2
+WATAOMI_SHUTDOWN_TIMEOUT = float(os.environ.get("WATAOMI_SHUTDOWN_TIMEOUT", "2"))
 WATAOMI_REQUEST_THREADS = int(os.environ.get("WATAOMI_REQUEST_THREADS", "8"))
 LOGGING = {
     "version": 1,

@@ -135,6 +135,15 @@ def slow(request: HttpRequest) -> HttpResponse:
     return HttpResponse("slow")
 
 
+async def hangs(request: HttpRequest) -> HttpResponse:
+    logger.info("hangs began")
+    try:
+        await asyncio.sleep(60)
+    finally:
+        logger.info("hangs ended")
+    return HttpResponse("never")
+
+
 def quick(request: HttpRequest) -> HttpResponse:
     return HttpResponse(threading.current_thread().name)
 
@@ -161,6 +170,7 @@ urlpatterns = [
     path("queries", queries),
     path("endless", endless),
     path("slow", slow),
+    path("hangs", hangs),
     path("quick", quick),
     path("login", login),
     path("state", state),

@@ -80,7 +80,7 @@ def test_sigterm_without_streams(stream_server: StartStreamServer) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_open_streams_in_order(stream_server: StartStreamServer, number: signal.Signals) -> None:
-    server = stream_server()
+    server = stream_server({"WATAOMI_SHUTDOWN_TIMEOUT": "20"})  # streams end at once, not when time is up
     with ExitStack() as stack:
         clients = [stack.enter_context(follow(server, f"/waits?name={name}.")) for name in range(20)]
         stalled = stack.enter_context(follow(server, "/flood?lines=2000000"))
@@ -102,7 +102,7 @@ def test_sigterm_while_somebody_is_still_sending_a_request(stream_server: StartS
     assert "finally of stream" in server.log()
 
 
-def answers_of(server: ServerProcess, path: str) -> tuple[threading.Thread, list[int]]:
+def answers_of(server: ServerProcess, path: str, began: str) -> tuple[threading.Thread, list[int]]:
     """Ask for `path` in a thread; the status comes into the list, 0 for none."""
     answers: list[int] = []
 
@@ -114,24 +114,33 @@ def answers_of(server: ServerProcess, path: str) -> tuple[threading.Thread, list
 
     thread = threading.Thread(target=ask)
     thread.start()
-    server.wait_for_log("slow began")
+    server.wait_for_log(began)
     return thread, answers
 
 
 @pytest.mark.parametrize(("seconds", "status"), [("0.7", 200), ("30", 0)])
-def test_sigterm_lets_a_request_finish_but_not_for_ever(
+def test_sigterm_lets_a_sync_view_finish_but_not_for_ever(
     stream_server: StartStreamServer, seconds: str, status: int
 ) -> None:
     server = stream_server()
-    thread, answers = answers_of(server, f"/slow?seconds={seconds}")
+    thread, answers = answers_of(server, f"/slow?seconds={seconds}", "slow began")
     assert server.terminate() < 3
     thread.join()
     assert answers == [status]
 
 
+def test_sigterm_tells_an_async_view_that_does_not_finish(stream_server: StartStreamServer) -> None:
+    server = stream_server()
+    thread, answers = answers_of(server, "/hangs", "hangs began")
+    assert server.terminate() < 3
+    thread.join()
+    assert answers == [0]
+    assert "hangs ended" in server.log()
+
+
 def test_no_new_connections_are_taken_while_the_process_ends(stream_server: StartStreamServer) -> None:
     server = stream_server()
-    thread, _ = answers_of(server, "/slow?seconds=1")
+    thread, _ = answers_of(server, "/slow?seconds=1", "slow began")
     server.process.send_signal(signal.SIGTERM)
 
     def refused() -> bool:

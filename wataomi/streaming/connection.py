@@ -143,12 +143,13 @@ def _watch_the_other_end(transport: Any, write_timeout: float) -> None:
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Not every system has these.
+    # Behind our own time-out, for what stays below a full socket. Not every system has all of these.
+    unconfirmed = int(1.5 * write_timeout * 1000)
     for name, value in (
         ("TCP_KEEPIDLE", KEEP_ALIVE_IDLE),
         ("TCP_KEEPINTVL", KEEP_ALIVE_INTERVAL),
         ("TCP_KEEPCNT", KEEP_ALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", int(write_timeout * 1000)),
+        ("TCP_USER_TIMEOUT", unconfirmed),
     ):
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -8,7 +8,7 @@ import inspect
 import logging
 import sys
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Shutdown:
             logger.warning("%d requests or callbacks did not end within %s s", len(late), self.timeout)
 
     async def lifespan(
-        self, receive: Callable[[], Awaitable[MutableMapping[str, Any]]], send: Callable[..., Any]
+        self, receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[..., Any]
     ) -> None:
         """Serve the lifespan of ASGI servers that have one; Daphne has none."""
         while True:
