@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
@@ -33,6 +34,7 @@ View = Callable[..., HttpResponse]
 
 
 def with_content_security_policy(view: View) -> View:
+    @wraps(view)
     def guarded(request: HttpRequest, *arguments: Any, **named: Any) -> HttpResponse:
         response = view(request, *arguments, **named)
         response.headers.setdefault("Content-Security-Policy", CONTENT_SECURITY_POLICY)

@@ -9,8 +9,9 @@ const STEPS = { left: [-1, 0], right: [1, 0], up: [0, -1], down: [0, 1] };
 const ZOOM_STEP = 1.25;
 const KEY_STEP = 2 * GRID;
 const NARROW = 760;
-/** On a narrow page the cards stay as large as this, and the flow is panned. */
-const SMALLEST_READABLE = 0.76;
+/** The zoom at which cards can still be read; on a phone they are touched, too. */
+const READABLE = { wide: 0.6, narrow: 0.76 };
+const START_MARGIN = 28;
 const GLIDE = 260;
 
 export class Canvas extends EventTarget {
@@ -47,17 +48,23 @@ export class Canvas extends EventTarget {
     this.#svg.setAttribute("preserveAspectRatio", "xMinYMin slice");
     this.#makeReachable();
     this.#listen();
-    this.showAll({ glide: false });
+    this.showStart();
   }
 
-  /** Bring everything into view. */
-  showAll({ glide = true } = {}) {
+  /** How the flow is shown first: all of it where that can be read, else from where it begins. */
+  showStart() {
     const content = this.#content();
     if (!content) return;
     const room = this.#room();
-    let view = Viewport.fitting(content, room);
-    if (room.width < NARROW && view.zoom < SMALLEST_READABLE) view = this.#readable(content, room);
-    this.#go(view, glide);
+    const smallest = room.width < NARROW ? READABLE.narrow : READABLE.wide;
+    const whole = Viewport.fitting(content, room);
+    this.#go(whole.zoom < smallest ? this.#beginning(content, room, smallest) : whole, false);
+  }
+
+  /** Bring everything into view. */
+  showAll() {
+    const content = this.#content();
+    if (content) this.#go(Viewport.fitting(content, this.#room()), true);
   }
 
   /** Bring a node into view, moving no more than needed; `flash` makes it catch the eye. */
@@ -106,11 +113,10 @@ export class Canvas extends EventTarget {
     this.#go(this.#view.zoomed(zoom / this.#view.zoom, this.#middle()), true);
   }
 
-  #readable(content, room) {
-    const x = content.x - 24 / SMALLEST_READABLE;
-    const spare = room.height / SMALLEST_READABLE - content.height;
-    const y = spare > 0 ? content.y - spare / 2 : content.y - 24 / SMALLEST_READABLE;
-    return new Viewport({ zoom: SMALLEST_READABLE, x, y });
+  #beginning(content, room, zoom) {
+    const spare = room.height / zoom - content.height;
+    const y = spare > 0 ? content.y - spare / 2 : content.y - START_MARGIN / zoom;
+    return new Viewport({ zoom, x: content.x - START_MARGIN / zoom, y });
   }
 
   #content() {

@@ -133,6 +133,6 @@ document.addEventListener("keydown", (event) => {
 
 const isTyping = (element) => element.closest?.("input, textarea, select, [contenteditable]") !== null;
 
-NARROW.addEventListener("change", () => canvas.showAll({ glide: false }));
+NARROW.addEventListener("change", () => canvas.showStart());
 stage.dataset.ready = "";
 run.showNewest();

@@ -18,8 +18,6 @@ const ADMITTED = {
   canceled: ["retry", "run"],
 };
 const NOT_RUN = ["run"];
-/** Milliseconds for which a button that has just appeared is not pressed: the second click of a double click is not meant for it. */
-const SETTLING = 350;
 const STATUS_TEXTS = { null: "not run yet" };
 
 export class RunControl extends EventTarget {
@@ -32,7 +30,7 @@ export class RunControl extends EventTarget {
   #shownStatus = null;
   #isWatched = false;
   #isBusy = false;
-  #offeredAt = 0;
+  #pressed = null;
   #beforeRun;
 
   /** @type {?import("../fold.js").RunState} */
@@ -59,9 +57,8 @@ export class RunControl extends EventTarget {
     this.#beforeRun = beforeRun;
     this.#banner = new ConnectionBanner(page);
     this.#banner.retry = () => this.#following?.retryNow();
-    for (const button of page.querySelectorAll("[data-action]")) button.addEventListener("click", () => this.#press(button));
+    for (const button of page.querySelectorAll("[data-action]")) this.#listen(button);
     this.#offer(NOT_RUN);
-    this.#offeredAt = 0;
   }
 
   /** Show the flow's newest run, and go on with it live when it is under way. */
@@ -91,8 +88,15 @@ export class RunControl extends EventTarget {
     }
   }
 
-  #press(button) {
-    if (performance.now() - this.#offeredAt > SETTLING) this.perform(button.dataset.action);
+  /** The second click of a double click is not meant for the button that has taken the first one's place, nor is a held key. */
+  #listen(button) {
+    const { action } = button.dataset;
+    button.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
+    button.addEventListener("click", (event) => {
+      if (event.detail > 1 && this.#pressed !== action) return;
+      this.#pressed = action;
+      this.perform(action);
+    });
   }
 
   async #run() {
@@ -186,9 +190,7 @@ export class RunControl extends EventTarget {
   #offer(actions) {
     const hadFocus = this.#page.activeElement?.matches("[data-action]");
     const buttons = [...this.#page.querySelectorAll("[data-action]")];
-    const hidden = buttons.map((button) => button.hidden);
     for (const button of buttons) button.hidden = !actions.includes(button.dataset.action);
-    if (buttons.some((button, index) => button.hidden !== hidden[index])) this.#offeredAt = performance.now();
     const first = buttons.find((button) => !button.hidden);
     if (hadFocus && this.#page.activeElement?.hidden !== false) first?.focus();
     if (this.state === null) this.#page.querySelector("[data-run-status]").textContent = STATUS_TEXTS.null;
