@@ -18,6 +18,14 @@ import {
   shownValue,
 } from "../../flows/static/wataomi/editor/values.js";
 
+// Node 18, which Debian 12 has, knows Event but not CustomEvent.
+globalThis.CustomEvent ??= class CustomEvent extends Event {
+  constructor(type, { detail = null, ...options } = {}) {
+    super(type, options);
+    this.detail = detail;
+  }
+};
+
 const vectors = JSON.parse(readFileSync(new URL("../vectors/drawing.json", import.meta.url), "utf8"));
 
 const GRAPH = {
