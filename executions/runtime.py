@@ -103,6 +103,13 @@ def executor(*, recover: bool = False) -> Executor:
         return _executor
 
 
+def use(other: Executor | None) -> None:
+    """Execute runs somewhere else from now on; for tests and measurements."""
+    global _executor
+    with _guard:
+        _executor = other
+
+
 def shutdown() -> None:
     """End all that runs in this process, in order: runs, what they wrote, readers. Used again, it starts anew."""
     global _executor

@@ -1,0 +1,1 @@
+"""An app with the node types that the benchmarks run."""
