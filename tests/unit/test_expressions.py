@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -396,8 +397,31 @@ async def test_a_runaway_ends_soon_with_an_error(source: str, kind: str) -> None
     assert caught.value.hint
 
 
+def kill_sandboxes() -> None:
+    for process in sandbox_processes():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def busy(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):  # one that ran into a limit is replaced
+        return process.cpu_percent(0.05) > 10
+    return False
+
+
+def memory_of(process: psutil.Process) -> int:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return int(process.memory_info().rss)
+    return 0
+
+
 def sandbox_processes() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children() if "monty" in child.name()]
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "monty" in child.name():
+                found.append(child)
+    return found
 
 
 async def test_runaways_harm_no_other_run_and_keep_their_memory_bounded() -> None:
@@ -409,7 +433,7 @@ async def test_runaways_harm_no_other_run_and_keep_their_memory_bounded() -> Non
     while not all(task.done() for task in runaways):
         assert await value_of('=item["age"] + 1') == 37
         others += 1
-        largest = max([largest, *(process.memory_info().rss for process in sandbox_processes())])
+        largest = max([largest, *map(memory_of, sandbox_processes())])
     assert {type(task.exception()) for task in runaways} == {ExpressionError}
     assert largest < 400 * 1024 * 1024
     assert others >= 3, "evaluations of other runs waited for the runaways"
@@ -431,11 +455,10 @@ async def test_a_killed_worker_is_one_error_and_the_next_evaluation_works(settin
     settings.WATAOMI_EXPRESSION_MILLISECONDS = 60_000  # it is to end by being killed, however busy the machine
     await value_of("=1 + 1")
     task = asyncio.ensure_future(value_of("=sum(range(10**12))"))
-    while not any(process.cpu_percent(0.05) > 10 for process in sandbox_processes()):
+    while not any(busy(process) for process in sandbox_processes()):
         await asyncio.sleep(0.01)
     await asyncio.sleep(sandbox.DEAD_BEFORE)
-    for process in sandbox_processes():
-        process.kill()
+    kill_sandboxes()
     with pytest.raises(ExpressionError, match="the sandbox ended while evaluating"):
         await task
     assert await value_of("=1 + 1") == 2
@@ -443,8 +466,7 @@ async def test_a_killed_worker_is_one_error_and_the_next_evaluation_works(settin
 
 async def test_workers_killed_while_idle_are_noticed_by_nobody() -> None:
     await asyncio.gather(*(value_of(f"={n} + 1") for n in range(8)))
-    for process in sandbox_processes():
-        process.kill()
+    kill_sandboxes()
     assert await value_of("=1 + 1") == 2
 
 
