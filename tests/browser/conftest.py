@@ -125,7 +125,7 @@ def context(
 
 @pytest.fixture
 def page(context: BrowserContext) -> Iterator[Page]:
-    """A page of the demo user. Whatever its scripts leave uncaught, and what the security policy blocks, fails the test."""
+    """A page of the demo user. What its scripts leave uncaught, and what the security policy blocks, fails the test."""
     page = context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -135,6 +135,6 @@ def page(context: BrowserContext) -> Iterator[Page]:
 
 
 def _faults(message: ConsoleMessage) -> list[str]:
-    """Errors on the console, but not the browser's own note of a request that was refused: tests refuse some on purpose."""
+    """Errors on the console, without the browser's own notes of refused requests: tests refuse some on purpose."""
     is_noise = message.text.startswith("Failed to load resource")
     return [message.text] if message.type == "error" and not is_noise else []

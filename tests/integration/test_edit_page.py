@@ -16,7 +16,7 @@ from flows.versions import create_flow, save_version
 
 pytestmark = pytest.mark.django_db
 
-GRAPH = {
+GRAPH: dict[str, Any] = {
     "nodes": [
         {"id": "start", "type": "manual", "name": "Start", "position": [0, 0]},
         {
