@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 
 async def frames(execution_id: UUID, after: int = 0) -> AsyncGenerator[bytes, None]:
-    """The run's events behind `after` as server-sent events, many to a chunk if they are there; ends behind the last one.
+    """The run's events behind `after` as server-sent events, many to a chunk if they are there, up to the last one.
 
     A fault of the server is logged with the run's id and raised: it must end the response so that the client sees it.
     """

@@ -49,7 +49,7 @@ async def _guarded(planned: PlanNode, ctx: NodeContext) -> Ports:
         if task is not None and task.cancelling():
             raise
         raise NodeError("The node cancelled itself.", type="CancelledError") from error
-    except Exception as error:  # noqa: BLE001 - a node may raise anything
+    except Exception as error:  # a node may raise anything
         logger.warning("node %s (%s) raised", planned.node.name, planned.node.type, exc_info=True)
         raise NodeError(
             str(error) or repr(error),

@@ -130,8 +130,8 @@ class Run:
     async def drive(self, commands: Sequence[tuple[str, int]] = ()) -> Outcome:
         """Run until the run ends, pauses or is handed over, and all of that is committed.
 
-        `commands` (kind and id) waited for the run to be taken: they are obeyed before a node starts. Raises JournalLost
-        when another worker took the run over, JournalRefused when its records cannot be written.
+        `commands` (kind and id) waited for the run to be taken: they are obeyed before a node starts. Raises
+        JournalLost when another worker took the run over, JournalRefused when its records cannot be written.
         """
         try:
             self._begin(commands)

@@ -14,7 +14,9 @@ from django.urls import get_resolver
 
 from executions.events import EventType
 from executions.statuses import NodeStatus, RunStatus
-from flows.node_types import registry
+from flows.context import NodeContext, Scope
+from flows.graph import Node
+from flows.node_types import execute, registry
 from tests.servers import PROJECT
 
 PAGES = [PROJECT / "README.md", PROJECT / "CHANGELOG.md", *sorted((PROJECT / "docs").rglob("*.md"))]
@@ -75,6 +77,33 @@ async def test_the_node_type_of_the_how_to_works(documented_node_types: dict[str
     scope = dict(documented_node_types)
     exec(python_blocks("docs/how-to/write-a-node-type.md")[1], scope)
     await scope["test_a_short_text_is_read_in_a_minute"]()
+
+
+async def test_the_node_type_of_the_readme_works() -> None:
+    scope: dict[str, Any] = {"__name__": "texts.nodes"}
+    exec(python_blocks("README.md")[0], scope)
+    try:
+        node = Node(id="n", type="shout", name="Shout", params={"field": "=item['which']"})
+        context = NodeContext(
+            node=node,
+            attempt=1,
+            inputs={"main": [{"which": "a", "a": "omi", "b": "wata"}, {"which": "b", "a": "omi", "b": "wata"}]},
+            scope=Scope(),
+            idempotency_key="k",
+            progress=no_progress,
+            params_for=no_params,
+        )
+        items = (await execute(scope["Shout"], context))["main"]
+        assert [(item["a"], item["b"]) for item in items] == [("OMI", "wata"), ("omi", "WATA")]
+    finally:
+        registry.unregister(scope["Shout"].name)
+
+
+async def no_progress(fraction: float | None = None, message: str = "", text: str = "") -> None: ...
+
+
+async def no_params() -> list[dict[str, Any]]:
+    return []
 
 
 def test_the_python_reader_of_the_how_to_resumes_behind_the_last_event_it_saw(

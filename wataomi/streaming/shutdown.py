@@ -66,9 +66,7 @@ class Shutdown:
         if late:
             logger.warning("%d requests or callbacks did not end within %s s", len(late), self.timeout)
 
-    async def lifespan(
-        self, receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[..., Any]
-    ) -> None:
+    async def lifespan(self, receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[..., Any]) -> None:
         """Serve the lifespan of ASGI servers that have one; Daphne has none."""
         while True:
             message = await receive()
