@@ -76,7 +76,7 @@ def _run(flow: Flow, runs: int) -> tuple[float, int, list[UUID]]:
 
 
 def _wait(ids: Sequence[UUID]) -> None:
-    """Until all have ended. The last one is asked for first: a full count at every look would be part of what is timed."""
+    """Until all have ended. The last one first: a full count at every look would be part of what is timed."""
     deadline = time.monotonic() + WAIT_SECONDS
     for execution_id in reversed(ids):
         while Execution.objects.values_list("status", flat=True).get(pk=execution_id) not in RUN_ENDED:
@@ -96,8 +96,10 @@ def _raw(ids: Sequence[UUID], commits: int) -> float:
     events, nodes = [], []
     for copy, execution_id in zip(copies, ids, strict=True):
         key = statements.key(copy.pk)
-        for event in ExecutionEvent.objects.filter(execution_id=execution_id):
-            events.append((key, event.seq, event.type, event.data.encode(), event.created_at))
+        events.extend(
+            (key, event.seq, event.type, event.data.encode(), event.created_at)
+            for event in ExecutionEvent.objects.filter(execution_id=execution_id)
+        )
         for node in NodeExecution.objects.filter(execution_id=execution_id):
             values = (b'{"main":[{"number":1}]}', b'{"main":[{"number":1}]}', b'{"main":1}', None, None, None)
             status = NodeStatus(node.status)

@@ -17,8 +17,10 @@ def user() -> User:
 
 
 def chain(node_type: str, length: int, params: dict[str, Any] | None = None, *, lead_in: float | None = None) -> Flow:
-    """A saved flow: a trigger, and nodes of one type in a row behind it; `length` counts all. `lead_in`: seconds of a delay
-    behind the trigger."""
+    """A saved flow: a trigger, and nodes of one type in a row behind it; `length` counts all.
+
+    `lead_in`: seconds of a delay behind the trigger.
+    """
     nodes: list[dict[str, Any]] = [{"id": "start", "type": "manual", "name": "Start"}]
     if lead_in is not None:
         nodes.append({"id": "lead_in", "type": "delay", "name": "Lead in", "params": {"seconds": lead_in}})

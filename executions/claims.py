@@ -54,7 +54,7 @@ def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
     now = datetime.now(UTC)
     with write_transaction():
         runs = list(
-            _claimable(now)
+            _claimable(now, owner)
             .filter(id__in=execution_ids)
             .select_for_update(of=("self",), skip_locked=connection.features.has_select_for_update_skip_locked)
             .select_related("flow_version__flow")
@@ -87,8 +87,9 @@ def _claim(run: Execution, commands: list[tuple[str, int]], restored: dict[str, 
     )
 
 
-def _claimable(now: datetime) -> QuerySet[Execution]:
-    free = Q(lease_until=None) | Q(lease_until__lt=now)
+def _claimable(now: datetime, owner: str) -> QuerySet[Execution]:
+    # A worker asks only for what it does not hold: a lease of its own is left from a claim whose answer it never got.
+    free = Q(lease_until=None) | Q(lease_until__lt=now) | Q(lease_owner=owner)
     return Execution.objects.filter(free).exclude(status__in=RUN_ENDED)
 
 

@@ -105,7 +105,7 @@ def executor(*, recover: bool = False) -> Executor:
 
 def use(other: Executor | None) -> None:
     """Execute runs somewhere else from now on; for tests and measurements."""
-    global _executor
+    global _executor  # noqa: PLW0603 - one for each process
     with _guard:
         _executor = other
 

@@ -192,10 +192,7 @@ class Worker:
             except TimeoutError:
                 pass
             self._nudged.clear()
-            try:
-                await self._obey_pending()
-            except (DatabaseError, InterfaceError) as error:
-                logger.warning("worker: cannot look for commands (%s); trying again", error)
+            await self._quietly(self._obey_pending)
 
     async def _obey_pending(self) -> None:
         for command_id, execution_id, kind in await self._threads.run(claims.pending_commands):
@@ -231,10 +228,13 @@ class Worker:
                 await self._threads.run(claims.end_leases_of, owner)
 
     async def _quietly(self, look_after: Callable[[], Awaitable[None]]) -> None:
+        """Whatever goes wrong, the worker goes on looking after its runs."""
         try:
             await look_after()
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("worker: cannot look after its leases (%s); trying again", error)
+            logger.warning("worker: the database is not there (%s); trying again", error)
+        except Exception:
+            logger.exception("worker: cannot look after its runs; trying again")
 
 
 def _is_alive(owner: str) -> bool:

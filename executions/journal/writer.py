@@ -251,7 +251,11 @@ class JournalWriter:
                 logger.warning("%s", run.fault)
                 continue
             run.durable = entries[-1].seq
-            self._publish(run, entries)
+            try:
+                self._publish(run, entries)
+            except Exception:
+                # Readers find in the journal what they were not told of; what is committed stays committed.
+                logger.exception("execution %s: its readers were not told of a commit", run.execution_id)
 
     def _tell(self, batch: list[Group]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, set[RunJournal]] = {}
