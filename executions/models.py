@@ -64,6 +64,7 @@ class Execution(models.Model):
         indexes = [
             models.Index(fields=["flow", "-id"], name="execution_by_flow"),
             models.Index(fields=["status", "-id"], name="execution_by_status"),
+            models.Index(fields=["mode", "-id"], name="execution_by_mode"),
         ]
         constraints = [
             models.UniqueConstraint(fields=["requester", "idempotency_key"], name="execution_idempotency_key_once")
@@ -79,7 +80,9 @@ class Execution(models.Model):
 class NodeExecution(models.Model):
     """One attempt at one node of a run. A node with no row is idle."""
 
-    execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="node_executions")
+    execution = models.ForeignKey(
+        Execution, on_delete=models.CASCADE, related_name="node_executions", db_index=False
+    )  # the constraint below has an index that starts with it
     node_id = models.CharField(max_length=100)
     attempt = models.PositiveIntegerField(default=1)
     status = models.CharField(max_length=10, choices=[(s.value, s.value) for s in NodeStatus])
@@ -94,6 +97,7 @@ class NodeExecution(models.Model):
 
     class Meta:
         ordering = ("id",)
+        indexes = [models.Index(fields=["status", "-id"], name="node_execution_by_status")]
         constraints = [
             models.UniqueConstraint(fields=["execution", "node_id", "attempt"], name="node_execution_attempt_once")
         ]

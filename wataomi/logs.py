@@ -21,7 +21,15 @@ class SharedRotatingFileHandler(RotatingFileHandler):
 
     def __init__(self, filename: str, **options: Any) -> None:
         Path(filename).parent.mkdir(parents=True, exist_ok=True)
-        super().__init__(filename, maxBytes=MAX_BYTES, backupCount=BACKUPS, encoding="utf-8", delay=True, **options)
+        super().__init__(
+            filename,
+            maxBytes=MAX_BYTES,
+            backupCount=BACKUPS,
+            encoding="utf-8",
+            errors="backslashreplace",
+            delay=True,
+            **options,
+        )
 
     def shouldRollover(self, record: logging.LogRecord) -> bool:  # noqa: N802 -- the name is the base class's
         if self.stream is not None and self._was_moved(self.stream.fileno()):
