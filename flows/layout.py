@@ -24,6 +24,8 @@ FARTHEST = 100_000.0
 
 NAME_SIZE = 13.0
 SUMMARY_SIZE = 11.5
+EXPRESSION_LENGTH = 20
+"""How many characters of an expression fit; it is shown in a font of fixed width."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -212,7 +214,7 @@ def _card(node: Node, look: Appearance | None, place: tuple[float, float], graph
         icon=look.icon,
         summary=summary,
         shown_name=fitting(node.name, TEXT_WIDTH - (NOTE_WIDTH if node.settings.notes else 0), NAME_SIZE),
-        shown_summary=fitting(summary, TEXT_WIDTH, SUMMARY_SIZE),
+        shown_summary=_shown_summary(summary),
         x=place[0],
         y=place[1],
         height=height,
@@ -240,6 +242,12 @@ def summarise(params: Mapping[str, Any], look: Appearance) -> str:
         shown = str(value).lower().removesuffix(".0")
         return f"{look.summary_label or look.summary.capitalize()}: {shown}"
     return " ".join(str(value).split())
+
+
+def _shown_summary(summary: str) -> str:
+    if not summary.startswith("="):
+        return fitting(summary, TEXT_WIDTH, SUMMARY_SIZE)
+    return summary if len(summary) <= EXPRESSION_LENGTH else summary[: EXPRESSION_LENGTH - 1].rstrip() + "…"
 
 
 def _ports(names: Sequence[str], x: float, height: float) -> tuple[Port, ...]:

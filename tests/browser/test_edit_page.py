@@ -580,6 +580,26 @@ def test_a_running_node_out_of_sight_is_brought_into_view(page: Page, site: Site
     expect(card(page, "wait-2")).to_be_in_viewport(ratio=1)
 
 
+def test_a_run_that_ends_well_out_of_sight_shows_its_last_node(page: Page, site: Site) -> None:
+    graph = chain(*waits(0.2)["nodes"], node("Answer", "noop", at=(3000, 0)))
+    open_flow(page, site.create_flow(graph))
+    expect(card(page, "answer")).not_to_be_in_viewport()
+    button(page, "Run").click()
+    expect(card(page, "answer")).to_be_in_viewport(ratio=1)
+    expect_status(page, answer="success")
+
+
+def test_who_has_moved_the_view_is_left_there(page: Page, site: Site) -> None:
+    graph = chain(*waits(0.8)["nodes"], node("Answer", "noop", at=(3000, 0)))
+    open_flow(page, site.create_flow(graph))
+    button(page, "Run").click()
+    expect_status(page, wait_1="running")
+    button(page, "Zoom out").click()
+    expect_run_status(page, "success")
+    expect(page.get_by_text("Workflow executed successfully!")).to_be_visible()
+    expect(card(page, "answer")).not_to_be_in_viewport()
+
+
 # The connection
 
 

@@ -211,6 +211,13 @@ def test_text_that_fits_is_left_alone_and_what_does_not_is_cut() -> None:
     assert text_width(cut, 13) <= 128
 
 
+def test_a_long_expression_is_cut_by_its_characters() -> None:
+    graph = Graph((node("which", kind="if", params={"condition": "=item['total'] > 100 and item['vip']"}),))
+    [card] = draw(graph, LOOKS.get).cards
+    assert card.expression
+    assert card.shown_summary == "=item['total'] > 10…"
+
+
 names = st.lists(st.sampled_from("abcdefghij"), unique=True, min_size=1, max_size=10)
 
 

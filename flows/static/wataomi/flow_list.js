@@ -41,4 +41,5 @@ function ago(timestamp) {
   return new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(-Math.floor(seconds / size), unit);
 }
 
+for (const time of document.querySelectorAll(".flow-facts time")) time.textContent = ago(time.dateTime);
 for (const row of document.querySelectorAll("[data-flow]")) watch(row);

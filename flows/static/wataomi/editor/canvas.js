@@ -84,8 +84,8 @@ export class Canvas extends EventTarget {
     this.#isFollowing = true;
   }
 
-  /** These nodes run now: one of them is brought into view when none is seen. */
-  showRunning(ids) {
+  /** Bring one of these nodes into view when none is seen, while the run is followed. */
+  keepInSight(ids) {
     if (!this.#isFollowing || ids.length === 0 || ids.some((id) => this.#isSeen(id))) return;
     this.showNode(ids[0]);
   }

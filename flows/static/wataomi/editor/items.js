@@ -12,12 +12,15 @@ let view = "table";
 
 /**
  * @param {?Object<string, object[]>} ports items by port; null for none
- * @param {{empty: string}} options what to say when there are none
+ * @param {object} options
+ * @param {string} options.empty what to say when there are none
+ * @param {string[]} [options.order] the ports in the order of the node's type
  * @returns {HTMLElement}
  */
-export function itemsView(ports, { empty }) {
+export function itemsView(ports, { empty, order = [] }) {
   const element = document.createElement("div");
-  const names = Object.keys(ports ?? {});
+  const known = order.filter((name) => Object.hasOwn(ports ?? {}, name));
+  const names = [...new Set([...known, ...Object.keys(ports ?? {})])];
   if (names.length === 0) {
     element.append(nothing(empty));
     return element;

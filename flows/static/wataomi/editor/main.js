@@ -53,9 +53,16 @@ run.addEventListener("started", () => canvas.followRun());
 
 run.addEventListener("state", () => {
   panel.update(run.state);
-  const nodes = Object.entries(run.state.nodes);
-  canvas.showRunning(nodes.filter(([, node]) => node.status === "running").map(([id]) => id));
+  canvas.keepInSight(busyNodes(run.state));
 });
+
+/** The nodes that run now; of a run that has ended well, the one that ended last. */
+function busyNodes({ status, nodes }) {
+  const entries = Object.entries(nodes);
+  if (status !== "success") return entries.filter(([, node]) => node.status === "running").map(([id]) => id);
+  const finished = entries.filter(([, node]) => node.finishedAt !== null && node.status !== "skipped");
+  return finished.sort(([, one], [, other]) => other.finishedAt.localeCompare(one.finishedAt)).slice(0, 1).map(([id]) => id);
+}
 
 run.addEventListener("failed", ({ detail }) => {
   canvas.showNode(detail.nodeId, { flash: true });

@@ -161,7 +161,8 @@ export class Panel extends EventTarget {
     const label = this.#element.querySelector(`[data-tab="${tab}"] [data-tab-count]`);
     label.textContent = count === null ? "" : count.toLocaleString("en-US");
     label.title = count === null ? "" : formatCount(count, "item");
-    const children = [itemsView(ports, { empty })];
+    const type = this.#types[this.#document.node(this.#id).type];
+    const children = [itemsView(ports, { empty, order: type?.[`${tab}s`] })];
     if (tab === "output") children.unshift(streamText());
     this.#tabPart(tab).replaceChildren(...children);
   }
