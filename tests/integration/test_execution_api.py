@@ -38,6 +38,8 @@ from tests.integration.flow_data import client_of, cyclic_graph, graph_of, make_
 pytestmark = pytest.mark.django_db
 
 STREAM = f"{EXECUTIONS}/stream"
+UNKNOWN = "01900000-0000-7000-8000-000000000000"
+"""The id of no run; a fixed one, since it is in the names of tests, which must be the same in every process."""
 STARTING = pytest.mark.parametrize("address", [EXECUTIONS, STREAM])
 """Both addresses that start a run refuse the same things in the same words."""
 
