@@ -53,6 +53,7 @@ class Worker:
         self._runs: dict[UUID, Run | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrivals: dict[UUID, None] = {}  # in their order
+        self._brought: set[UUID] = set()
         self._taking = False
         self._nudged = asyncio.Event()
         self._stopping = False
@@ -63,6 +64,8 @@ class Worker:
 
     def enqueue(self, execution_id: UUID) -> None:
         """Execute a run, now or when there is room."""
+        if not self._recover:
+            self._brought.add(execution_id)
         if self._stopping or execution_id in self._runs or execution_id in self._arrivals:
             return
         self._arrivals[execution_id] = None
@@ -200,7 +203,8 @@ class Worker:
             if run is not None:
                 if run.obey(kind, command_id):
                     await self._threads.run(claims.mark_taken, command_id)
-            elif execution_id not in self._runs:
+            elif execution_id not in self._runs and (self._recover or execution_id in self._brought):
+                # A command in a terminal goes on with its own run when that is resumed, never with one of a server.
                 self.enqueue(execution_id)
 
     async def _look_after_leases(self) -> None:
