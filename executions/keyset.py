@@ -50,7 +50,6 @@ class KeysetChangeList(ChangeList):
         self.show_full_result_count = False
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
-        self.title = str(self.opts.verbose_name_plural).capitalize()
         self.paginator = self.model_admin.get_paginator(request, rows, self.list_per_page)
 
     def _take_key(self, request: HttpRequest) -> None:
@@ -73,9 +72,11 @@ class KeysetChangeList(ChangeList):
             queryset = queryset.filter(**{"pk__gt" if self._backwards else "pk__lt": self._key})
         if self._backwards:
             queryset = queryset.order_by("pk")
-        found = list(queryset[: self.list_per_page + 1])
-        rows = found[: self.list_per_page]
-        return rows[::-1] if self._backwards else rows, len(found) > self.list_per_page
+        # Keys first, which an index alone can give, sorted if need be; then the rows of these few.
+        found = list(queryset.values_list("pk", flat=True)[: self.list_per_page + 1])
+        keys = sorted(found[: self.list_per_page], reverse=True)
+        rows = {row.pk: row for row in self.queryset.filter(pk__in=keys).order_by()}
+        return [rows[key] for key in keys if key in rows], len(found) > self.list_per_page
 
     def _link(self, rows: list[Model], more: bool) -> None:
         if not rows:

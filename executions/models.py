@@ -36,7 +36,8 @@ class Execution(models.Model):
     """
 
     id = models.UUIDField(primary_key=True, default=new_execution_id, editable=False)
-    flow = models.ForeignKey(Flow, on_delete=models.CASCADE, related_name="executions")
+    # Without an index of its own: SQLite would choose it over `execution_by_flow`, and sort.
+    flow = models.ForeignKey(Flow, on_delete=models.CASCADE, related_name="executions", db_index=False)
     flow_version = models.ForeignKey(FlowVersion, on_delete=models.CASCADE, related_name="executions")
     status = models.CharField(
         max_length=10, choices=[(s.value, s.value) for s in RunStatus], default=RunStatus.QUEUED.value

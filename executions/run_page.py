@@ -65,11 +65,14 @@ class AttemptDetail:
 def run_page(execution: Execution, viewer: User) -> dict[str, Any]:
     """The context of a run's page; of `execution`, the flow, its version and the requester are read as well."""
     state = snapshot(execution.pk)
+    lines = node_lines(execution, state)
+    failed = (state["error"] or {}).get("nodeId")
     return {
         "execution": execution,
         "state": state,
         "drawing": run_drawing(execution),
-        "nodes": node_lines(execution, state),
+        "nodes": lines,
+        "failed_node": next((line.name for line in lines if line.id == failed), ""),
         "input": pretty(execution.input),
         "may_control": may_control(viewer, execution),
         "controls": [(control, _shown(control, state)) for control in CONTROLS],
@@ -144,7 +147,7 @@ def _attempt_detail(row: NodeExecution) -> AttemptDetail:
     started, finished = row.started_at, row.finished_at
     return AttemptDetail(
         number=row.attempt,
-        status="waiting" if row.retry_at else row.status,
+        status=row.status,
         started_at=started,
         duration=format_duration(duration_ms(started, finished)) if started and finished else "",
         items=format_items(row.item_counts),

@@ -193,8 +193,10 @@ def _row(node_id: str, name: str, y: float, attempts: Sequence[Attempt], axis: _
     bars = [] if reused else _bars(attempts, axis)
     words = "taken over from the run that this one retries" if reused else "; ".join(bar.label for bar in bars)
     label = f"{name}: {status}" + (f", {words}" if words else "")
-    caption = None if reused else _caption(attempts, bars)
-    return Row(node_id=node_id, name=name, status=status, y=y, label=label, bars=bars, caption=caption, reused=reused)
+    caption = _caption(attempts, bars)
+    # Drawn in this order: an attempt that took no time lies on the wait behind it.
+    drawn = sorted(bars, key=lambda bar: bar.status != NodeStatus.WAITING)
+    return Row(node_id=node_id, name=name, status=status, y=y, label=label, bars=drawn, caption=caption, reused=reused)
 
 
 def _status(attempts: Sequence[Attempt]) -> str:
@@ -205,6 +207,7 @@ def _status(attempts: Sequence[Attempt]) -> str:
 
 
 def _bars(attempts: Sequence[Attempt], axis: _Axis) -> list[Bar]:
+    """In the order of time."""
     bars = []
     for attempt, following in pairwise([*attempts, None]):
         if attempt is None or attempt.started_at is None:

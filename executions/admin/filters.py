@@ -41,7 +41,9 @@ class NodeStatusFilter(SimpleListFilter):
     parameter_name = "status"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
-        stored = [status for status in NodeStatus if status not in (NodeStatus.IDLE, NodeStatus.QUEUED)]
+        stored = [
+            status for status in NodeStatus if status not in (NodeStatus.IDLE, NodeStatus.QUEUED, NodeStatus.WAITING)
+        ]
         return [(status.value, status.value.capitalize()) for status in stored]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
@@ -64,7 +66,6 @@ class CreatedFilter(SimpleListFilter):
 
     title = "created"
     parameter_name = "created"
-    key = "id"
     periods = {
         "hour": ("Past hour", timedelta(hours=1)),
         "day": ("Past 24 hours", timedelta(days=1)),
@@ -79,14 +80,23 @@ class CreatedFilter(SimpleListFilter):
         period = self.periods.get(self.value() or "")
         if period is None:
             return queryset
-        return queryset.filter(**{f"{self.key}__gte": first_id_at(timezone.now() - period[1])})
+        return self.since(queryset, first_id_at(timezone.now() - period[1]))
+
+    def since(self, queryset: QuerySet[Any], first_id: UUID) -> QuerySet[Any]:
+        """What was made by a run with this id or later."""
+        return queryset.filter(pk__gte=first_id)
 
 
-class RunCreatedFilter(CreatedFilter):
-    """The same, for what belongs to a run."""
+class RecordedFilter(CreatedFilter):
+    """By when a node was run, as a range of the key too: from the first record on of the runs made since then."""
 
-    title = "run created"
-    key = "execution_id"
+    title = "recorded"
+    parameter_name = "recorded"
+
+    def since(self, queryset: QuerySet[Any], first_id: UUID) -> QuerySet[Any]:
+        of_new_runs = queryset.model._default_manager.filter(execution_id__gte=first_id).order_by("execution_id")
+        first = of_new_runs.values_list("pk", flat=True).first()
+        return queryset.none() if first is None else queryset.filter(pk__gte=first)
 
 
 class FlowFilter(SimpleListFilter):

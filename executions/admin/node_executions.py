@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest
 from django.template.loader import render_to_string
 from django.utils.html import format_html
@@ -13,9 +13,9 @@ from django.utils.safestring import SafeString
 
 from executions.access import visible_node_executions
 from executions.admin.columns import duration_column, id_column, status_chip, time_column
-from executions.admin.filters import NodeStatusFilter, RunCreatedFilter
+from executions.admin.filters import NodeStatusFilter, RecordedFilter
 from executions.admin.history import HistoryAdmin
-from executions.models import NodeExecution
+from executions.models import Execution, NodeExecution
 from executions.run_page import format_items
 from flows.pretty_json import pretty
 
@@ -23,13 +23,17 @@ from flows.pretty_json import pretty
 @admin.register(NodeExecution)
 class NodeExecutionAdmin(HistoryAdmin):
     list_display = ("node_id", "status_sign", "attempt", "run", "flow", "started", "duration", "items")
-    list_filter = (NodeStatusFilter, RunCreatedFilter)
+    list_filter = (NodeStatusFilter, RecordedFilter)
     list_only = (
-        *("node_id", "attempt", "status", "started_at", "finished_at", "item_counts", "retry_at"),
+        *("node_id", "attempt", "status", "started_at", "finished_at", "item_counts"),
         "execution__flow__name",
     )
     run_key = "execution_id"
-    flow_key = "execution__flow_id"
+
+    def of_flows(self, flow_ids: list[int]) -> Q:
+        runs = Execution.objects.filter(pk=OuterRef("execution_id"), flow_id__in=flow_ids)
+        return Q(Exists(runs)) if flow_ids else Q(pk__in=[])
+
     fields = (
         *("run_link", "flow", "node_id", "attempt", "status_sign", "started", "finished", "duration", "items"),
         *("failure", "input_json", "output_json"),
@@ -42,7 +46,7 @@ class NodeExecutionAdmin(HistoryAdmin):
 
     @admin.display(description="Status")
     def status_sign(self, row: NodeExecution) -> SafeString:
-        return status_chip("waiting" if row.retry_at else row.status)
+        return status_chip(row.status)
 
     @admin.display(description="Run")
     def run(self, row: NodeExecution) -> SafeString:

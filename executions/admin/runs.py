@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import get_object_or_404, render
 from django.template.response import TemplateResponse
@@ -31,7 +31,7 @@ REFUSALS_TOLD = 3
 
 @admin.register(Execution)
 class ExecutionAdmin(HistoryAdmin):
-    list_display = ("run", "status_sign", "flow_and_version", "mode", "requester", "started", "duration")
+    list_display = ("run", "status_sign", "flow_and_version", "started", "duration", "mode", "requester")
     list_filter = (RunStatusFilter, CreatedFilter, FlowFilter, ModeFilter)
     list_only = (
         *("id", "status", "mode", "started_at", "finished_at"),
@@ -41,6 +41,9 @@ class ExecutionAdmin(HistoryAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Execution]:
         return visible_executions(request.user).select_related("flow", "flow_version", "requester")
+
+    def of_flows(self, flow_ids: list[int]) -> Q:
+        return Q(flow_id__in=flow_ids)
 
     @admin.display(description="Run")
     def run(self, execution: Execution) -> SafeString:

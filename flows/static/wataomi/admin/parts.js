@@ -15,7 +15,7 @@ export class Parts {
   /**
    * @param {Element} root
    * @param {string} url gives a piece of HTML that holds the parts
-   * @param {() => void} onRefreshed
+   * @param {(arrivedAt: number) => void} onRefreshed called with when the answer began to arrive, as `performance.now()`
    * @param {typeof fetch} [fetch]
    */
   constructor(root, url, onRefreshed, fetch = globalThis.fetch.bind(globalThis)) {
@@ -43,19 +43,20 @@ export class Parts {
   async #ask() {
     try {
       const response = await this.#fetch(this.#url, { credentials: "same-origin" });
-      if (response.ok && !response.redirected) this.#replace(await response.text());
+      const arrivedAt = performance.now();
+      if (response.ok && !response.redirected) this.#replace(await response.text(), arrivedAt);
     } catch {
       // The connection is lost: the page says so already, and the events that come with the next one ask again.
     }
   }
 
-  #replace(html) {
+  #replace(html, arrivedAt) {
     const piece = document.createElement("template");
     piece.innerHTML = html;
     for (const part of piece.content.querySelectorAll("[data-part]")) {
       const shown = this.#root.querySelector(`[data-part="${part.dataset.part}"]`);
       if (shown && shown.innerHTML !== part.innerHTML) shown.replaceChildren(...part.childNodes);
     }
-    this.#onRefreshed();
+    this.#onRefreshed(arrivedAt);
   }
 }

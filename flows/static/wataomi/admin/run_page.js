@@ -3,6 +3,7 @@
 import { bind, follow } from "../live.js";
 import { RUN_ENDED } from "../fold.js";
 import { Controls } from "./controls.js";
+import { GraphScroll } from "./graph_scroll.js";
 import { NodeWindow } from "./node_window.js";
 import { Parts } from "./parts.js";
 import { Timeline } from "./timeline.js";
@@ -22,20 +23,22 @@ class RunPage {
   #root;
   #controls;
   #window;
+  #graph;
   #parts;
   #timeline;
 
   constructor(root) {
     this.#root = root;
-    this.#parts = new Parts(root, root.dataset.partsUrl, () => this.#timeline.show());
+    this.#parts = new Parts(root, root.dataset.partsUrl, (arrivedAt) => this.#timeline.show(arrivedAt));
     this.#timeline = new Timeline(root, () => this.#parts.refresh());
     this.#controls = new Controls(root, () => this.#parts.refresh());
     this.#window = new NodeWindow(root);
+    this.#graph = new GraphScroll(root);
   }
 
   start(state) {
     this.#paint(state);
-    this.#timeline.show();
+    this.#timeline.show(performance.getEntriesByType("navigation")[0]?.responseStart ?? 0);
     follow(state.executionId, {
       state,
       onEvent: (event) => this.#learn(event),
@@ -46,7 +49,8 @@ class RunPage {
 
   #learn(event) {
     if (SETTLES.has(event.type)) this.#parts.refresh();
-    if (event.type === "nodeExecutionAfter") this.#window.changed(event.data.nodeId);
+    if (event.data.nodeId && event.type !== "nodeExecutionProgress") this.#window.changed(event.data.nodeId);
+    if (event.type === "nodeExecutionBefore") this.#graph.reveal(event.data.nodeId);
   }
 
   #paint(state) {
@@ -57,10 +61,12 @@ class RunPage {
   }
 
   #showFailure(error) {
-    const hint = this.#root.querySelector("[data-run-hint]");
-    this.#root.querySelector("[data-run-failure]").hidden = error === null;
-    hint.hidden = !error?.hint;
-    hint.textContent = error?.hint ?? "";
+    const find = (selector) => this.#root.querySelector(selector);
+    const node = error?.nodeId && find(`tr[data-node="${CSS.escape(error.nodeId)}"] [data-open-node]`);
+    find("[data-run-failure]").hidden = error === null;
+    find("[data-run-failed-node]").textContent = node ? ` in “${node.textContent}”` : "";
+    find("[data-run-hint]").hidden = !error?.hint;
+    find("[data-run-hint]").textContent = error?.hint ?? "";
   }
 
   #showConnection(connection, detail) {

@@ -11,7 +11,7 @@ export class Timeline {
   #root;
   #onOutgrown;
   #timer = null;
-  #shownAt = 0;
+  #renderedAt = 0;
 
   /**
    * @param {Element} root of the page
@@ -22,10 +22,14 @@ export class Timeline {
     this.#onOutgrown = onOutgrown;
   }
 
-  /** A timeline was rendered: from here on it grows, if its run goes on. */
-  show() {
+  /**
+   * A timeline was rendered: from here on it grows, if its run goes on.
+   *
+   * @param {number} renderedAt as `performance.now()`
+   */
+  show(renderedAt) {
     this.stop();
-    this.#shownAt = performance.now();
+    this.#renderedAt = renderedAt;
     if (this.#chart?.dataset.now !== undefined) this.#timer = setInterval(() => this.#grow(), TICK);
   }
 
@@ -41,7 +45,7 @@ export class Timeline {
     const chart = this.#chart;
     const span = Number(chart.dataset.span);
     // By this computer's clock only from the moment of rendering on: it may be wrong, but it does not run too fast.
-    const now = Number(chart.dataset.now) + performance.now() - this.#shownAt;
+    const now = Number(chart.dataset.now) + performance.now() - this.#renderedAt;
     if (now >= span) this.#onOutgrown();
     for (const bar of chart.querySelectorAll("[data-open]")) bar.setAttribute("width", percent(now, bar, span));
     const line = chart.querySelector("[data-now-line]");
