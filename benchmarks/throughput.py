@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -93,7 +94,8 @@ def _raw(ids: Sequence[UUID], commits: int) -> float:
     ]
     Execution.objects.bulk_create(copies)
     statements = Statements(connection)
-    events, nodes = [], []
+    events: list[tuple[Any, ...]] = []
+    nodes: list[tuple[Any, ...]] = []
     for copy, execution_id in zip(copies, ids, strict=True):
         key = statements.key(copy.pk)
         events.extend(
