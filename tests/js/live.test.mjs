@@ -45,6 +45,14 @@ test("a run is followed to its end: every event once, in order, folded into a st
   });
 });
 
+test("a server that sends events again is not believed", async () => {
+  await withFollowing({ count: 10, script: [{ cut: 600 }, { again: 900 }] }, async (following, seen) => {
+    await following.ended;
+    assert.deepEqual(seen.seqs, upTo(10));
+    assert.ok(seen.server.connections[1].after > 0);
+  });
+});
+
 test("it goes on behind the state that it is given, and behind `after`", async () => {
   const state = { ...emptyState(["a"], "run"), seq: 4, status: "running" };
   await withFollowing({ count: 8, state }, async (following, seen) => {

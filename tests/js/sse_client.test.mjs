@@ -69,6 +69,13 @@ for (const how of ["cut", "end"]) {
   });
 }
 
+test("an id without data is resumed behind, too", async () => {
+  await withServer({ count: 6, script: [{ raw: "id: 4\n\nid: 5\n" }] }, async (server) => {
+    const { seqs } = await collect(server);
+    assert.deepEqual(seqs, [5, 6]);
+  });
+});
+
 test("random cuts of a long stream lose nothing and repeat nothing", async () => {
   const random = seeded(20261122);
   const script = Array.from({ length: 60 }, () => ({ [random() < 0.5 ? "cut" : "end"]: Math.floor(random() * 3000) }));

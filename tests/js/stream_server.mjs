@@ -22,6 +22,8 @@ export function streamBytes(after, count) {
  *   - {end: n}: only the first n bytes, then the response ends as if it were complete
  *   - {stall: n}: n bytes, then silence
  *   - {keepAlive: n, every: ms}: n keep-alives, then all
+ *   - {again: n}: the first n bytes of the whole stream, whatever the client has seen already
+ *   - {raw: text}: this text as the stream, then its end
  *   - {status, type, body, headers}: this answer
  *   - "reset": the socket is destroyed without an answer; "mute": no answer at all
  */
@@ -51,12 +53,14 @@ function answer(request, response, todo, after, count) {
   if (todo === "mute") return undefined;
   if (todo.status) return plainAnswer(response, todo);
   if (after >= count) return response.writeHead(204).end();
-  const bytes = streamBytes(after, count);
+  const bytes = "raw" in Object(todo) ? Buffer.from(todo.raw) : streamBytes("again" in Object(todo) ? 0 : after, count);
   response.writeHead(200, { "Content-Type": "text/event-stream; charset=utf-8", "Cache-Control": "no-store" });
   response.flushHeaders();
   if (todo === "whole") return response.end(bytes);
   if ("cut" in todo) return response.write(bytes.subarray(0, todo.cut), () => request.socket.destroy());
   if ("end" in todo) return response.end(bytes.subarray(0, todo.end));
+  if ("again" in todo) return response.end(bytes.subarray(0, todo.again));
+  if ("raw" in todo) return response.end(bytes);
   if ("stall" in todo) return response.write(bytes.subarray(0, todo.stall));
   return keepAlive(response, todo, bytes);
 }

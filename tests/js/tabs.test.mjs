@@ -223,6 +223,46 @@ test("a frozen leader loses the lock to a visible tab, and goes on listening whe
   assert.equal(source.connections, 2);
 });
 
+test("hidden tabs leave a frozen leader its lock: the first one that is looked at takes it", async () => {
+  const source = new RunSource();
+  const browser = browserOf(source);
+  const times = { beat: 1_000_000, silence: 40 };
+  const leader = browser.open(times);
+  const hidden = browser.open({ ...times, visible: false });
+  source.publish(1);
+  await hidden.has(1);
+  await settle(200);
+  assert.equal(source.connections, 1);
+  hidden.document.visibilityState = "visible";
+  await connections(source, 2);
+  source.finish();
+  await Promise.all([leader.ended, hidden.ended]);
+});
+
+test("a tab that missed messages asks the next leader for what it lacks", async () => {
+  const source = new RunSource();
+  const browser = browserOf(source);
+  const first = browser.open();
+  await settle();
+  const second = browser.open();
+  await settle();
+  const channel = deafFor();
+  const third = browser.open({ browser: { BroadcastChannel: channel.Channel } });
+  source.publish(3);
+  await third.has(3);
+  channel.isDeaf = true;
+  source.publish(40);
+  await second.has(43);
+  await settle(); // what was on its way to the third tab has been lost
+  channel.isDeaf = false;
+  first.close();
+  await third.has(43);
+  assert.equal(source.connections, 2, "the second tab leads, and had all that the third one missed");
+  source.finish();
+  await Promise.all([second.ended, third.ended]);
+  assert.deepEqual(third.seqs, upTo(44));
+});
+
 test("a leader that gives a sign of life keeps the lock, however quiet the run is", async () => {
   const source = new RunSource();
   const browser = browserOf(source);
@@ -270,6 +310,21 @@ test("sharing needs both Web Locks and BroadcastChannel", () => {
   assert.equal(canShare({ navigator }), false);
   assert.equal(canShare({}), false);
 });
+
+async function connections(source, count) {
+  while (source.connections < count) await settle(5);
+}
+
+/** A channel on which, for a while, nothing arrives at all. */
+function deafFor() {
+  const state = { isDeaf: false };
+  state.Channel = class extends BroadcastChannel {
+    set onmessage(listener) {
+      super.onmessage = (event) => state.isDeaf || listener(event);
+    }
+  };
+  return state;
+}
 
 /** A channel that a frozen page would have: what arrives or is sent meanwhile waits. */
 function mutable() {

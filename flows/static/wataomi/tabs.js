@@ -238,7 +238,6 @@ export class SharedStream {
   }
 
   #answer({ from, after }) {
-    this.#flush();
     if (after < this.#history.start) this.#tell({ to: from, missing: this.#history.start });
     else this.#tell({ to: from, after, events: this.#history.after(after) });
   }
