@@ -123,6 +123,8 @@ class Run:
         self._begun = False
         self._ending = False
         self._obeyed: int | None = None
+        self.newest_command = 0
+        """The id of the newest command that was dealt with here."""
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     # -- from outside -------------------------------------------------------------------------------------------------
@@ -144,17 +146,20 @@ class Run:
 
     def obey(self, kind: str, command: int) -> bool:
         """Deal with a command; False when the run has left the engine and the next to take it must. `command` is its
-        id, journaled with what it leads to."""
+        id: the next event of the run says that it is dealt with, so a crash before that leaves it to be obeyed."""
         if self._outcome.done():
             return False
-        {"pause": self.pause, "resume": self.resume, "cancel": self.cancel}[kind](command)
+        # Until it is noted in the database a command is read again and again; an old pause must not undo a new resume.
+        if command > self.newest_command:
+            self.newest_command = self._obeyed = command
+            {"pause": self.pause, "resume": self.resume, "cancel": self.cancel}[kind](command)
         return True
 
     @property
     def status(self) -> RunStatus:
         return self._status
 
-    def abort(self, error: JournalLost | JournalRefused) -> None:
+    def abort(self, error: Exception) -> None:
         """Stop at once and write nothing more."""
         self._ending = True
         if not self._outcome.done():
@@ -508,7 +513,13 @@ class Run:
             if task is not asyncio.current_task():
                 task.cancel()
         closing = asyncio.ensure_future(self._close(failure, [*self._tasks.values()], asyncio.current_task()))
+        closing.add_done_callback(self._check_closed)
         self._tasks = {-1: closing}
+
+    def _check_closed(self, closing: asyncio.Task[None]) -> None:
+        fault = None if closing.cancelled() else closing.exception()
+        if fault is not None and not self._outcome.done():
+            self._outcome.set_exception(fault)
 
     async def _close(
         self,

@@ -333,6 +333,46 @@ async def test_resume_while_pausing_goes_on_without_a_break() -> None:
     assert await drive is Outcome.ENDED
 
 
+async def test_a_command_that_is_read_twice_is_obeyed_once() -> None:
+    gate = Gate()
+    world = World(chain("a", "b", "c"), {"b": gate})
+    run = world.run()
+    drive = asyncio.ensure_future(run.drive())
+    await gate.entered.wait()
+    assert run.obey("pause", 1) and run.obey("resume", 2)
+    assert run.obey("pause", 1), "as if it had been read before the resume was there"
+    gate.opened.set()
+    assert await drive is Outcome.ENDED
+    assert world.types().count("executionPaused") == 1
+
+
+async def test_a_command_that_changes_nothing_is_noted_with_the_next_event() -> None:
+    gate = Gate()
+    world = World(chain("a", "b"), {"b": gate})
+    run = world.run()
+    drive = asyncio.ensure_future(run.drive())
+    await gate.entered.wait()
+    assert run.obey("resume", 5), "the run is not paused"
+    gate.opened.set()
+    assert await drive is Outcome.ENDED
+    assert {entry.obeyed for entry in world.journal.entries} == {None, 5}
+
+
+async def test_a_fault_while_a_run_is_ended_is_raised_and_does_not_hang(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: Any) -> None:
+        raise ZeroDivisionError("a fault of the engine")
+
+    gate = Gate()
+    world = World(chain("a", "b"), {"b": gate})
+    run = world.run()
+    drive = asyncio.ensure_future(run.drive())
+    await gate.entered.wait()
+    monkeypatch.setattr("executions.engine.messages.ended", broken)
+    run.cancel(1)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(drive, 5)
+
+
 async def test_a_pause_during_a_backoff_keeps_the_retry() -> None:
     retry = {"settings": NodeSettings(retry=Retry(max_attempts=2, backoff=0.05))}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from typing import Any
 
@@ -154,6 +155,7 @@ def test_any_sequence_of_commands_leaves_a_run_that_obeys_the_laws(
         chance = random.Random(seed)
         waiting: list[tuple[str, int]] = []
         sent = iter([*commands, "resume", "resume"])
+        ids = itertools.count(1)
         outcome = Outcome.PAUSED
         while outcome is Outcome.PAUSED:
             run = world.run()
@@ -162,10 +164,11 @@ def test_any_sequence_of_commands_leaves_a_run_that_obeys_the_laws(
             while not drive.done():
                 await asyncio.sleep(chance.choice([0, 0, 0.001]))
                 kind = next(sent, "cancel")
-                if not run.obey(kind, 1):
-                    waiting.append((kind, 1))
+                command = next(ids)
+                if not run.obey(kind, command):
+                    waiting.append((kind, command))
             outcome = drive.result()
-            waiting = waiting or [(next(sent, "cancel"), 1)]
+            waiting = waiting or [(next(sent, "cancel"), next(ids))]
         check_laws(world)
 
     asyncio.run(asyncio.wait_for(scene(), 20))
