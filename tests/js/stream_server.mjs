@@ -1,4 +1,4 @@
-/** A real HTTP server that streams a run's events, and misbehaves as it is told: one entry of a script per connection. */
+/** A real HTTP server that streams a run, and misbehaves as it is told: one entry of a script for each connection. */
 
 import { createServer } from "node:http";
 

@@ -181,7 +181,7 @@ export class SharedStream {
   }
 
   async #lead() {
-    // The last words of the leader before may still be on their way: if they were the last event, there is nothing to do.
+    // The last words of the leader before may be on their way: after the last event there is nothing to do any more.
     const place = this.#queue;
     if (this.#leader !== null && !this.#ended) await pause(GRACE);
     if (this.#ended || this.#queue !== place) return; // or the lock was stolen meanwhile
