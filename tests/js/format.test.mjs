@@ -2,7 +2,6 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import {
-  formatBytes,
   formatCount,
   formatDuration,
   formatElapsed,
@@ -42,12 +41,6 @@ for (const [milliseconds, text] of DURATIONS) {
 
 test("what still grows is written in seconds from the start", () => {
   assert.deepEqual([-30, 0, 350, 2_000, 65_000].map(formatElapsed), ["0.0 s", "0.0 s", "0.4 s", "2.0 s", "1 m 05 s"]);
-});
-
-test("sizes change their unit at 1024, also when rounding gets them there", () => {
-  const sizes = [0, 812, 1023, 1024, 8192, 1024 * 1024 - 1, 1.5 * 1024 * 1024, 3 * 1024 ** 3];
-  const texts = ["0 B", "812 B", "1023 B", "1.0 KiB", "8.0 KiB", "1.0 MiB", "1.5 MiB", "3.0 GiB"];
-  assert.deepEqual(sizes.map(formatBytes), texts);
 });
 
 test("counts come with their noun", () => {

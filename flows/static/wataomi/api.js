@@ -57,9 +57,7 @@ export async function request(path, { method = "GET", body, headers = {}, signal
 
 export const get = (path, options) => request(path, { ...options, method: "GET" });
 export const post = (path, body = {}, options = {}) => request(path, { ...options, method: "POST", body });
-export const put = (path, body, options = {}) => request(path, { ...options, method: "PUT", body });
 export const patch = (path, body, options = {}) => request(path, { ...options, method: "PATCH", body });
-export const remove = (path, options) => request(path, { ...options, method: "DELETE" });
 
 /** The token that Django wants with every unsafe request of a session: from the page, or else from its cookie. */
 export function csrfToken(page = globalThis.document) {

@@ -1,4 +1,4 @@
-/** How numbers are written for people: durations, counts and sizes. Pure. */
+/** How numbers are written for people: durations and counts. Pure. */
 
 /**
  * A duration: "350 ms", "2.0 s", "1 m 05 s", "2 h 07 m"; "" for none.
@@ -28,23 +28,6 @@ function formatSeconds(milliseconds) {
 }
 
 const twoDigits = (number) => String(number).padStart(2, "0");
-
-/**
- * A size: "812 B", "8.0 KiB", "1.5 MiB".
- *
- * @param {number} bytes
- */
-export function formatBytes(bytes) {
-  if (!Number.isFinite(bytes)) return "";
-  const units = ["B", "KiB", "MiB", "GiB"];
-  let size = bytes;
-  let unit = 0;
-  while (unit < units.length - 1 && (unit === 0 ? size : Math.round(size * 10) / 10) >= 1024) {
-    size /= 1024;
-    unit += 1;
-  }
-  return `${unit === 0 ? size : size.toFixed(1)} ${units[unit]}`;
-}
 
 /** A count with its noun: "1 item", "1,200 items". */
 export function formatCount(count, noun, plural = `${noun}s`) {
