@@ -7,6 +7,7 @@ from django import forms
 
 from executions.models import Execution, Mode
 from executions.statuses import RunStatus
+from flows.filters import MomentFilter
 
 LARGEST_ID = 2**63 - 1
 """What a database can compare an id with."""
@@ -30,8 +31,8 @@ class FlowExecutionFilter(django_filters.FilterSet):
         help_text="One or more, separated by commas.",
     )
     mode = django_filters.ChoiceFilter(choices=Mode.choices, help_text="What started the run.")
-    created_after = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="gte")
-    created_before = django_filters.IsoDateTimeFilter(field_name="created_at", lookup_expr="lt")
+    created_after = MomentFilter(field_name="created_at", lookup_expr="gte")
+    created_before = MomentFilter(field_name="created_at", lookup_expr="lt")
 
     class Meta:
         model = Execution

@@ -15,8 +15,8 @@ from flows.pagination import CursorPage
 class ExecutionPage(CursorPage):
     """Finds the ids of a page first, along an index alone, and then reads its rows.
 
-    In one query the database would read every row that it passes or sorts: of 75,000 runs of one's own, the first page
-    took 100 ms, and takes 4 ms so.
+    In one query the database would read every row that it passes on its way to those of the page. Of 100,000 runs
+    (440 MB), from a disk, seven that were started in a rare way took 10 s; so they take 40 ms.
     """
 
     def paginate_queryset(

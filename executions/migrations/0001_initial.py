@@ -99,11 +99,15 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='execution',
-            index=models.Index(fields=['status', '-id'], name='execution_by_status'),
+            index=models.Index(fields=['status', '-id', 'flow'], name='execution_by_status'),
         ),
         migrations.AddIndex(
             model_name='execution',
-            index=models.Index(fields=['mode', '-id'], name='execution_by_mode'),
+            index=models.Index(fields=['mode', '-id', 'flow'], name='execution_by_mode'),
+        ),
+        migrations.AddIndex(
+            model_name='execution',
+            index=models.Index(fields=['-id', 'flow', 'created_at'], name='execution_by_time'),
         ),
         migrations.AddConstraint(
             model_name='execution',

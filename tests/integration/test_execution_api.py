@@ -368,19 +368,21 @@ def test_a_list_of_runs_costs_two_queries_and_reads_no_data(client: APIClient, f
 
 
 @pytest.mark.parametrize("permissions", [(), ("executions.view_execution",)])
-def test_a_page_is_found_along_an_index_alone(flow: Flow, permissions: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "filters", ["", "flow=1", "status=queued", "status=queued,error", "mode=api", "created_after=2020-01-01T00:00:00Z"]
+)
+def test_a_page_is_found_along_an_index_alone(flow: Flow, permissions: tuple[str, ...], filters: str) -> None:
     """What makes it quick with 100,000 runs: no row is read that is not on the page."""
-    make_run(flow)
     user = make_user("reader", *permissions)
     Flow.objects.update(owner=user)
+    make_run(flow)
     client = client_of(user)
-    for filters in ("", f"&flow={flow.pk}", "&status=queued"):
-        with CaptureQueriesContext(connection) as queries:
-            assert len(ids(client.get(f"{EXECUTIONS}?page_size=1{filters}"))) == 1
-        (finding,) = [query["sql"] for query in queries if "LIMIT 2" in query["sql"]]
-        if permissions or not filters:
-            assert "executions_execution USING COVERING INDEX" in query_plan(finding), filters
-        assert "SCAN flows_flow" not in query_plan(finding)
+    with CaptureQueriesContext(connection) as queries:
+        assert client.get(f"{EXECUTIONS}?page_size=1&{filters}").status_code == 200
+    (finding,) = [query["sql"] for query in queries if "LIMIT 2" in query["sql"]]
+    plan = query_plan(finding)
+    assert "executions_execution USING COVERING INDEX" in plan
+    assert "SCAN flows_flow" not in plan
 
 
 def test_runs_of_foreign_flows_are_not_listed(client: APIClient, flow: Flow) -> None:
@@ -424,6 +426,8 @@ def test_runs_are_filtered_by_status_flow_mode_and_time(client: APIClient, autho
         ("mode=bogus", "mode"),
         ("created_after=yesterday", "created_after"),
         ("created_before=2020-13-01T00:00:00Z", "created_before"),
+        ("created_after=0001-01-01T00:00:00%2B14:00", "created_after"),
+        ("created_before=9999-12-31T23:59:59-14:00", "created_before"),
         ("cursor=nonsense", "cursor"),
         ("cursor=cD0x", "cursor"),
         ("page_size=0", "page_size"),
