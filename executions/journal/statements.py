@@ -31,6 +31,9 @@ EVENT_COLUMNS = ("execution_id", "seq", "type", "data", "created_at")
 MAX_PARAMETERS = 32_000
 """SQLite takes 32,766 to a statement."""
 
+ANY_LENGTH = 32
+"""Up to so many rows, a statement is as long as it needs to be."""
+
 
 def plain_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     """A cursor that keeps no log of its statements: with DEBUG on, the ordinary one formats and keeps each of them, and
@@ -122,7 +125,13 @@ def _text(encoded: bytes | None) -> str | None:
 
 
 def _chunks(rows: list[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    if rows:
-        size = MAX_PARAMETERS // len(rows[0])
-        for start in range(0, len(rows), size):
-            yield rows[start : start + size]
+    """The rows in few parts, and in parts of few lengths.
+
+    Each length is another statement, and a SQLite connection keeps the newest 128 of them prepared, with the values of
+    their rows: 200 MB, if they are all long. Short ones are kept as they are, of the others come powers of two.
+    """
+    start = 0
+    while rest := len(rows) - start:
+        size = rest if rest <= ANY_LENGTH else 1 << (min(rest, MAX_PARAMETERS // len(rows[0])).bit_length() - 1)
+        yield rows[start : start + size]
+        start += size
