@@ -50,7 +50,7 @@ class KeysetChangeList(ChangeList):
         self.show_full_result_count = False
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
-        self.paginator = self.model_admin.get_paginator(request, rows, self.list_per_page)
+        self.paginator = self.model_admin.get_paginator(request, self.queryset, self.list_per_page)
 
     def _take_key(self, request: HttpRequest) -> None:
         for parameter in (OLDER_THAN, NEWER_THAN):

@@ -12,13 +12,14 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 
-from executions.models import Mode
+from executions.models import Mode, NodeExecution
 from executions.statuses import RUN_ENDED, NodeStatus, RunStatus
 from flows.access import visible_flows
 from flows.models import Flow
 
 ACTIVE = "active"
 LISTED_FLOWS = 15
+MOST_DIGITS = 18
 
 Choices = list[tuple[str, str]]
 
@@ -94,7 +95,7 @@ class RecordedFilter(CreatedFilter):
     parameter_name = "recorded"
 
     def since(self, queryset: QuerySet[Any], first_id: UUID) -> QuerySet[Any]:
-        of_new_runs = queryset.model._default_manager.filter(execution_id__gte=first_id).order_by("execution_id")
+        of_new_runs = NodeExecution.objects.filter(execution_id__gte=first_id).order_by("execution_id")
         first = of_new_runs.values_list("pk", flat=True).first()
         return queryset.none() if first is None else queryset.filter(pk__gte=first)
 
@@ -104,20 +105,24 @@ class FlowFilter(SimpleListFilter):
 
     title = "flow"
     parameter_name = "flow"
-    key = "flow_id"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
         flows = list(visible_flows(request.user).order_by("-updated_at")[:LISTED_FLOWS])
-        chosen = self.value()
-        if chosen and chosen.isdecimal() and not any(flow.pk == int(chosen) for flow in flows):
-            flows += visible_flows(request.user).filter(pk=int(chosen))
+        chosen = self._chosen()
+        if chosen is not None and not any(flow.pk == chosen for flow in flows):
+            flows += visible_flows(request.user).filter(pk=chosen)
         return [(str(flow.pk), flow.name) for flow in sorted(flows, key=_name)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        chosen = self.value()
-        if not chosen:
+        if not self.value():
             return queryset
-        return queryset.filter(**{self.key: int(chosen)}) if chosen.isdecimal() else queryset.none()
+        chosen = self._chosen()
+        return queryset.none() if chosen is None else queryset.filter(flow_id=chosen)
+
+    def _chosen(self) -> int | None:
+        """The chosen key; None where it is none, or too big for any database."""
+        text = self.value() or ""
+        return int(text) if text.isdecimal() and len(text) <= MOST_DIGITS else None
 
 
 def first_id_at(moment: datetime) -> UUID:
