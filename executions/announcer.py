@@ -119,7 +119,9 @@ class Announcer:
                 for execution_id in watched:
                     await layer.group_add(_group(execution_id), channel)
                 async with asyncio.timeout(REJOIN_SECONDS):
-                    await asyncio.gather(self._hear(layer, channel), self._join(layer, channel))
+                    async with asyncio.TaskGroup() as both:
+                        both.create_task(self._hear(layer, channel))
+                        both.create_task(self._join(layer, channel))
             except TimeoutError:
                 continue
             except Exception as error:  # noqa: BLE001 - see _send

@@ -6,29 +6,33 @@ one to take it can write.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import orjson
-from django.db import connection
+from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from executions.conf import execution_settings
+from executions.engine.messages import text
 from executions.engine.plan import Plan
 from executions.engine.run import Restored, RunHead
 from executions.errors import FlowInvalid
 from executions.events import EventType, duration_ms, iso
 from executions.journal.transactions import write_transaction
-from executions.models import Command, Execution, ExecutionEvent, NodeExecution
-from executions.plans import plan_of
+from executions.models import Command, Execution, ExecutionEvent, Mode, NodeExecution
+from executions.plans import node_ids, plan_of
 from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus, RunStatus
 
 UNCLAIMED_GRACE = timedelta(seconds=10)
 """A run that nobody has taken this long is taken by whoever sees it; before, its creator brings it to a worker."""
 
 WAITS_FOR_COMMAND = frozenset({RunStatus.PAUSED, RunStatus.WAITING})
+
+logger = logging.getLogger(__name__)
 
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)
 
@@ -74,17 +78,19 @@ def _claim(run: Execution, commands: list[tuple[str, int]], restored: dict[str, 
     run.epoch += 1  # as the update did
     try:
         plan = plan_of(run.flow_version)
+        head = _head(run)
     except FlowInvalid as error:
         fail(run.id, run.epoch, {"type": "FlowInvalid", "message": error.message, "hint": error.hint})
         return None
-    return Claim(
-        execution_id=run.id,
-        epoch=run.epoch,
-        head=_head(run),
-        plan=plan,
-        restored=restored,
-        commands=commands,
-    )
+    except (DatabaseError, InterfaceError):
+        raise
+    except Exception as error:
+        # A node type of someone's app may raise anything when its parameters are checked; that ends this run only.
+        logger.exception("execution %s: it cannot be planned", run.id)
+        hint = "The flow cannot be made ready to run; the log has the traceback."
+        fail(run.id, run.epoch, {"type": type(error).__name__, "message": text(error), "hint": hint})
+        return None
+    return Claim(execution_id=run.id, epoch=run.epoch, head=head, plan=plan, restored=restored, commands=commands)
 
 
 def _claimable(now: datetime, owner: str) -> QuerySet[Execution]:
@@ -128,7 +134,7 @@ def _head(run: Execution) -> RunHead:
 
 def _restored(runs: Collection[Execution]) -> dict[UUID, dict[str, Restored]]:
     """What the nodes of runs that are not new have done."""
-    known = [run.id for run in runs if run.last_seq > 0 or run.retry_of_id is not None]
+    known = [run.id for run in runs if run.last_seq > 0 or run.mode == Mode.RETRY.value]
     restored: dict[UUID, dict[str, Restored]] = {}
     rows = NodeExecution.objects.filter(execution_id__in=known).defer("input", "progress").order_by("attempt")
     for row in rows if known else ():
@@ -144,18 +150,33 @@ def _restored(runs: Collection[Execution]) -> dict[UUID, dict[str, Restored]]:
 
 def renew(owner: str, execution_ids: Collection[UUID]) -> None:
     """Keep the runs for another lease."""
-    Execution.objects.filter(id__in=execution_ids, lease_owner=owner).update(lease_until=datetime.now(UTC) + _lease())
+    with write_transaction():
+        held = Execution.objects.filter(id__in=execution_ids, lease_owner=owner)
+        held.update(lease_until=datetime.now(UTC) + _lease())
 
 
-def release(execution_id: UUID, epoch: int) -> None:
-    """Give a run back before its end, for whoever takes it next."""
-    Execution.objects.filter(id=execution_id, epoch=epoch).update(lease_owner="", lease_until=None)
+def park(execution_id: UUID, epoch: int, newest_command: int) -> None:
+    """Let go of a run that is paused, all commands up to `newest_command` being dealt with."""
+    with write_transaction():
+        Execution.objects.filter(id=execution_id, epoch=epoch).update(lease_owner="", lease_until=None)
+        seen = Command.objects.filter(execution_id=execution_id, id__lte=newest_command, taken_at=None)
+        seen.update(taken_at=datetime.now(UTC))
+
+
+def release(owner: str, execution_ids: Collection[UUID] | None = None) -> None:
+    """Give what a worker holds back, for whoever takes it next: these runs, or all."""
+    held = Execution.objects.filter(lease_owner=owner)
+    if execution_ids is not None:
+        held = held.filter(id__in=execution_ids)
+    with write_transaction():
+        held.update(lease_owner="", lease_until=None)
 
 
 def abandoned() -> list[UUID]:
-    """Runs that no worker holds and that should go on: their worker died, or they were never taken."""
+    """Runs that no worker holds and that should go on: their worker died or gave them back, or none ever came."""
     now = datetime.now(UTC)
-    forgotten = Q(lease_until__lt=now) | Q(lease_until=None, created_at__lt=now - UNCLAIMED_GRACE)
+    forgotten = Q(lease_until__lt=now) | Q(lease_until=None, epoch__gt=0)
+    forgotten |= Q(lease_until=None, created_at__lt=now - UNCLAIMED_GRACE)
     unfinished = Q(status__in=UNFINISHED)
     return list(Execution.objects.filter(forgotten & unfinished).order_by("id").values_list("id", flat=True)[:500])
 
@@ -175,11 +196,6 @@ def pending_commands() -> list[tuple[int, UUID, str]]:
     """Id, run and kind of each command that nobody has taken yet, oldest first."""
     rows = Command.objects.filter(taken_at=None).order_by("id")
     return list(rows.values_list("id", "execution_id", "kind")[:1000])
-
-
-def mark_taken(command_id: int) -> None:
-    """Note that a command was dealt with."""
-    Command.objects.filter(id=command_id, taken_at=None).update(taken_at=datetime.now(UTC))
 
 
 def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
@@ -215,5 +231,4 @@ def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
 def _progress(run: Execution) -> dict[str, int]:
     settled = NodeExecution.objects.filter(execution=run, status__in=NODE_SETTLED, retry_at=None)
     later = NodeExecution.objects.filter(execution=run, node_id=OuterRef("node_id"), attempt__gt=OuterRef("attempt"))
-    total = len(run.flow_version.graph.get("nodes", []))
-    return {"done": settled.exclude(Exists(later)).count(), "total": total}
+    return {"done": settled.exclude(Exists(later)).count(), "total": len(node_ids(run.flow_version))}

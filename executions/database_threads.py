@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, BrokenBarrierError
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Barrier, BrokenBarrierError, Lock
 from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
 T = TypeVar("T")
+
+CLOSE_SECONDS = 2.0
+"""What the threads get to close their connections."""
 
 
 class DatabaseThreads:
@@ -20,29 +23,33 @@ class DatabaseThreads:
         self._name = name
         self._size = size
         self._pool: ThreadPoolExecutor | None = None
+        self._guard = Lock()
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """`function(*args)` in one of the threads. Where its connection has died, it is called again with a new one:
         give it only what may be done twice, or is one transaction."""
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(self._size, thread_name_prefix=self._name)
-        return await asyncio.get_running_loop().run_in_executor(self._pool, _with_connection, function, args)
+        with self._guard:  # event loops in several threads ask, and one of them may close it meanwhile
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._size, thread_name_prefix=self._name)
+            work = self._pool.submit(_with_connection, function, args)
+        return await asyncio.wrap_future(work)
 
     def close(self) -> None:
-        """End the threads and close their connections."""
-        pool, self._pool = self._pool, None
+        """End the threads and close their connections; one that waits for the database ends when it has its answer."""
+        with self._guard:
+            pool, self._pool = self._pool, None
         if pool is None:
             return
         all_here = Barrier(self._size)
-        for _ in range(self._size):
-            pool.submit(_close_connection, all_here)
-        pool.shutdown(wait=True)
+        closed = [pool.submit(_close_connection, all_here) for _ in range(self._size)]
+        pool.shutdown(wait=False)
+        wait(closed, timeout=CLOSE_SECONDS)
 
 
 def _close_connection(all_here: Barrier) -> None:
     connection.close()
     try:
-        all_here.wait(2)  # so that each thread gets one of these
+        all_here.wait(CLOSE_SECONDS / 2)  # so that each thread gets one of these
     except BrokenBarrierError:
         pass
 

@@ -73,7 +73,7 @@ class Topic:
         self.execution_id = execution_id
         self.readers = 0
         self.ended_at: int | None = None
-        """The seq of the run's last event, when it is known here."""
+        """The seq of the run's last event, when it is known here; 0 when the run is gone."""
         self._ring: deque[Block] = deque()
         self._size = 0
         self._limit = ring_bytes
@@ -101,7 +101,8 @@ class Topic:
                 self._size += len(block.data)
             while self._size > self._limit and len(self._ring) > 1:
                 self._size -= len(self._ring.popleft().data)
-            self.ended_at = ended_at or self.ended_at
+            if ended_at is not None:
+                self.ended_at = ended_at
             loops = [loop for loop in self._bells if loop not in self._ringing]
             self._ringing.update(loops)
         for loop in loops:
@@ -161,14 +162,14 @@ class Hub:
 
     def __init__(self) -> None:
         self.on_watch: Callable[[UUID, bool], None] = lambda execution_id, watched: None
-        """Called when a run gets its first reader here, and when it has lost its last one."""
+        """Called when a run gets its first reader here, and when it has lost its last one; in this order, and so under
+        the hub's lock: it must not call back."""
         self._topics: dict[UUID, Topic] = {}
         self._local: set[UUID] = set()
-        self._hinted: set[UUID] = set()
         self._guard = threading.Lock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._stop = threading.Event()
 
     @contextmanager
     def subscribe(self, execution_id: UUID) -> Iterator[Topic]:
@@ -182,16 +183,14 @@ class Hub:
     def _enter(self, execution_id: UUID) -> Topic:
         with self._guard:
             topic = self._topics.get(execution_id)
-            first = topic is None
             if topic is None:
                 topic = self._topics[execution_id] = Topic(execution_id, execution_settings().ring_bytes)
+                self.on_watch(execution_id, True)
             topic.readers += 1
             if self._thread is None:
-                self._stopping = False
-                self._thread = threading.Thread(target=self._watch, name="hub", daemon=True)
+                self._stop = threading.Event()
+                self._thread = threading.Thread(target=self._watch, args=(self._stop,), name="hub", daemon=True)
                 self._thread.start()
-        if first:
-            self.on_watch(execution_id, True)
         self._wake.set()
         return topic
 
@@ -201,8 +200,7 @@ class Hub:
             last = topic.readers == 0
             if last:
                 self._topics.pop(topic.execution_id, None)
-        if last:
-            self.on_watch(topic.execution_id, False)
+                self.on_watch(topic.execution_id, False)
 
     @property
     def readers(self) -> int:
@@ -215,6 +213,9 @@ class Hub:
         """Say whether this process executes the run, so that its commits come by `publish`."""
         with self._guard:
             (self._local.add if here else self._local.discard)(execution_id)
+            watched = execution_id in self._topics
+        if watched and not here:
+            self._wake.set()  # another process may execute it from now on: it is looked after here
 
     def publish(self, execution_id: UUID, entries: Sequence[Entry]) -> None:
         """Take what was just committed; called by the journal's writer."""
@@ -232,28 +233,26 @@ class Hub:
         with self._guard:
             if execution_id not in self._topics or execution_id in self._local:
                 return
-            self._hinted.add(execution_id)
         self._wake.set()
 
     def close(self) -> None:
         """End the thread."""
         with self._guard:
             thread, self._thread = self._thread, None
-            self._stopping = True
+            self._stop.set()
         self._wake.set()
         if thread is not None:
             thread.join(5)
 
-    def _watch(self) -> None:
+    def _watch(self, stop: threading.Event) -> None:
         try:
-            while not self._stopping:
+            while not stop.is_set():
                 with self._guard:
                     remote = [
                         topic
                         for execution_id, topic in self._topics.items()
-                        if execution_id not in self._local and not topic.ended_at
+                        if execution_id not in self._local and topic.ended_at is None
                     ]
-                    self._hinted.clear()
                 if remote:
                     self._pull_all(remote)
                 self._wake.wait(execution_settings().stream_poll if remote else None)
@@ -266,11 +265,15 @@ class Hub:
             found = reader.positions([topic.execution_id for topic in topics])
             for topic in topics:
                 position = found.get(topic.execution_id)
-                if position is not None:
+                if position is None:
+                    topic.push([], 0)  # the run was deleted: nothing more is to come
+                else:
                     self._pull(topic, position)
         except (DatabaseError, InterfaceError) as error:
             logger.warning("hub: cannot read the journal (%s); trying again", error)
             connection.close()
+        except Exception:
+            logger.exception("hub: cannot bring what is new to its readers; trying again")
         finally:
             connection.queries_log.clear()
 

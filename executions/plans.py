@@ -28,6 +28,14 @@ def plan_of(version: FlowVersion) -> Plan:
     return plan
 
 
+def node_ids(version: FlowVersion) -> list[str]:
+    """The ids of the version's nodes, in their order; none for a graph that cannot be read."""
+    try:
+        return [node.id for node in parse_graph(version.graph).nodes]
+    except GraphError:
+        return []
+
+
 def _make(version: FlowVersion) -> Plan:
     graph, problems = _validated(version)
     if graph is None or has_errors(problems):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import Protocol
 from uuid import UUID
 
@@ -46,20 +47,30 @@ class EmbeddedExecutor:
         self._started.wait()
 
     def enqueue(self, execution_id: UUID) -> None:
-        self._loop.call_soon_threadsafe(self._worker.enqueue, execution_id)
+        self._call(self._worker.enqueue, execution_id)
 
     def nudge(self) -> None:
-        self._loop.call_soon_threadsafe(self._worker.nudge)
+        self._call(self._worker.nudge)
+
+    def _call(self, function: Callable[..., object], *args: UUID) -> None:
+        try:
+            self._loop.call_soon_threadsafe(function, *args)
+        except RuntimeError:
+            # It was stopped meanwhile. What was asked for is in the database, and found there by who comes next.
+            logger.info("executor: stopped; what came in is left to the next one")
 
     def stop(self) -> None:
         """Hand over what is held, write all that was emitted, and end the thread; bounded by the settings' grace."""
+        if not self._thread.is_alive():
+            return
         grace = execution_settings().shutdown_grace
         stopping = asyncio.run_coroutine_threadsafe(self._worker.stop(grace), self._loop)
         try:
             stopping.result(grace + 2)
         except TimeoutError:
             logger.error("executor: a node holds the loop; its run is taken up when its lease has ended")
-        self._loop.call_soon_threadsafe(self._serving.cancel)
+            stopping.cancel()
+        self._call(self._serving.cancel)
         self._thread.join(1)
         self._threads.close()
 
@@ -111,13 +122,15 @@ def use(other: Executor | None) -> None:
 
 
 def shutdown() -> None:
-    """End all that runs in this process, in order: runs, what they wrote, readers. Used again, it starts anew."""
+    """End all that runs in this process, in order: runs, what they wrote, readers. Used again, it starts anew.
+
+    Raises TimeoutError when what was emitted could not be written in time.
+    """
     global _executor
     with _guard:
         ending, _executor = _executor, None
-    if ending is not None:
-        ending.stop()
-    writer.close()
-    announcer.close()
-    hub.close()
-    reader_pool.close()
+    with ExitStack() as steps:  # all are taken, last one first, also when one of them raises
+        for step in (reader_pool.close, hub.close, announcer.close, writer.close):
+            steps.callback(step)
+        if ending is not None:
+            steps.callback(ending.stop)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from uuid import UUID
 
 import orjson
@@ -27,14 +28,15 @@ async def frames(execution_id: UUID, after: int = 0) -> AsyncGenerator[bytes, No
     yield sse.RETRY
     try:
         with hub.subscribe(execution_id) as topic:
-            async for chunk in _follow(topic, after):
-                yield chunk
+            async with aclosing(_follow(topic, after)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
     except Exception:
         logger.exception("execution %s: its stream broke off", execution_id)
         raise
 
 
-async def _follow(topic: Topic, after: int) -> AsyncIterator[bytes]:
+async def _follow(topic: Topic, after: int) -> AsyncGenerator[bytes, None]:
     seen = after
     look_up = True
     while True:
@@ -52,6 +54,8 @@ async def _follow(topic: Topic, after: int) -> AsyncIterator[bytes]:
                 seen = events[-1].seq
                 if events[-1].type in LAST_EVENTS:
                     return
+            elif topic.is_behind(seen) and await _is_over(topic.execution_id, seen):
+                return  # it was deleted: the ring has later events, and the journal none
         elif topic.ended_at is not None and seen >= topic.ended_at:
             return
         elif not await _rings(bell):
@@ -89,13 +93,17 @@ async def _is_over(execution_id: UUID, seen: int) -> bool:
     return position is None or (position.ended and seen >= position.last_seq)
 
 
-async def events(execution_id: UUID, after: int = 0) -> AsyncIterator[Event]:
+async def events(execution_id: UUID, after: int = 0) -> AsyncGenerator[Event, None]:
     """The same events, decoded."""
     pending = b""
-    async for chunk in frames(execution_id, after):
-        pending += chunk
-        *whole, pending = pending.split(b"\n\n")
-        for frame in whole:
-            lines = dict(line.split(b": ", 1) for line in frame.split(b"\n") if line.startswith((b"data: ", b"id: ")))
-            message = orjson.loads(lines[b"data"])
-            yield Event(int(lines[b"id"]), message["type"], message["data"])
+    async with aclosing(frames(execution_id, after)) as chunks:
+        async for chunk in chunks:
+            *whole, pending = (pending + chunk).split(b"\n\n")
+            for frame in whole:
+                yield _decode(frame)
+
+
+def _decode(frame: bytes) -> Event:
+    lines = dict(line.split(b": ", 1) for line in frame.split(b"\n") if line.startswith((b"data: ", b"id: ")))
+    message = orjson.loads(lines[b"data"])
+    return Event(int(lines[b"id"]), message["type"], message["data"])

@@ -18,11 +18,13 @@ from executions import claims
 from executions.claims import Claim
 from executions.conf import execution_settings
 from executions.database_threads import DatabaseThreads
+from executions.engine.messages import text
 from executions.engine.ports import JournalLost, JournalRefused, SystemClock
 from executions.engine.run import Outcome, Run, RunLimits
 from executions.hub import Hub
 from executions.journal.writer import JournalWriter
 from executions.logs import log_end, log_start
+from executions.models import Command
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,12 @@ MAX_CLAIMS = 100
 
 PAUSE_AFTER_ERROR = 1.0
 """Seconds before runs are tried to be taken again."""
+
+CANCEL_GRACE = 0.3
+"""Seconds that runs get to leave when they are cancelled."""
+
+RELEASE_SECONDS = 1.0
+"""What giving runs back may take when the worker stops."""
 
 IDLE_COMMAND_POLL = 2.0
 """Seconds between two looks for commands while no run is held."""
@@ -91,7 +99,13 @@ class Worker:
         for task in self._tasks:
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=1)
+            await asyncio.wait(self._tasks, timeout=CANCEL_GRACE)
+        try:
+            # One statement for all of them, and also for what was taken in the last moment and never began.
+            async with asyncio.timeout(RELEASE_SECONDS):
+                await self._threads.run(claims.release, self.name)
+        except (DatabaseError, InterfaceError, TimeoutError) as error:
+            logger.warning("worker: its runs are taken up when their leases have ended (%r)", error)
 
     # -- one run ------------------------------------------------------------------------------------------------------
 
@@ -113,6 +127,8 @@ class Worker:
         try:
             while self._arrivals and (room := self._room()) > 0:
                 batch = list(self._arrivals)[: min(room, MAX_CLAIMS)]
+                if not self._runs:
+                    self.nudge()  # from now on commands of other processes are looked for at the short interval
                 for execution_id in batch:
                     del self._arrivals[execution_id]
                     self._runs[execution_id] = None
@@ -122,18 +138,33 @@ class Worker:
 
     async def _claim(self, batch: list[UUID]) -> None:
         try:
-            claimed = await self._threads.run(claims.claim, batch, self.name)
+            claimed = await self._threads.run(self._claim_now, batch)
         except (DatabaseError, InterfaceError) as error:
             logger.error("worker: %d runs cannot be taken (%s); trying again", len(batch), error)
             await asyncio.sleep(PAUSE_AFTER_ERROR)
             self._arrivals.update(dict.fromkeys(batch))
             claimed = []
+        except Exception:
+            logger.exception("worker: %d runs cannot be taken", len(batch))
+            claimed = []
+            if len(batch) > 1:
+                for execution_id in batch:  # whatever is wrong with one of them
+                    await self._claim([execution_id])
+                return
         held = {claim.execution_id for claim in claimed}
         for execution_id in batch:
             if execution_id not in held:
                 self._runs.pop(execution_id, None)
         for claim in claimed:
             self._spawn(self._execute(claim))
+
+    def _claim_now(self, batch: list[UUID]) -> list[Claim]:
+        """In a database thread, which nobody may wait for any more when the worker has stopped meanwhile."""
+        claimed = claims.claim(batch, self.name)
+        if self._stopping:
+            claims.release(self.name, batch)
+            return []
+        return claimed
 
     async def _execute(self, held: Claim) -> None:
         try:
@@ -147,6 +178,23 @@ class Worker:
             self.nudge()  # a command may have come while the run was leaving
 
     async def _drive(self, held: Claim) -> None:
+        """Bring the run to its end, to a pause or to a hand-over, whatever goes wrong."""
+        started = time.monotonic()
+        try:
+            run = self._begin(held)
+            outcome = await run.drive(held.commands)
+        except JournalLost as error:
+            logger.warning("execution %s: left, %s", held.execution_id, error)
+        except (DatabaseError, InterfaceError):
+            raise
+        except Exception as error:  # noqa: BLE001 - no run may hang, whatever went wrong
+            await self._fail(held, error)
+        else:
+            log_end(held, run.status, time.monotonic() - started)
+            if outcome is Outcome.PAUSED:
+                await self._threads.run(claims.park, held.execution_id, held.epoch, run.newest_command)
+
+    def _begin(self, held: Claim) -> Run:
         settings = execution_settings()
         journal = self._writer.open(held.execution_id, held.epoch, held.head.seq)
         limits = RunLimits(output_bytes=settings.max_output_bytes, progress_interval=settings.progress_interval)
@@ -157,21 +205,7 @@ class Worker:
         log_start(held)
         if self._stopping:
             run.hand_over()
-        started = time.monotonic()
-        try:
-            outcome = await run.drive(held.commands)
-        except JournalLost as error:
-            logger.warning("execution %s: left, %s", held.execution_id, error)
-            return
-        except asyncio.CancelledError:
-            await self._threads.run(claims.release, held.execution_id, held.epoch)
-            raise
-        except Exception as error:  # noqa: BLE001 - no run may hang, whatever went wrong
-            await self._fail(held, error)
-            return
-        log_end(held, run.status, time.monotonic() - started)
-        if outcome is Outcome.HANDED_OVER:
-            await self._threads.run(claims.release, held.execution_id, held.epoch)
+        return run
 
     async def _fail(self, held: Claim, error: Exception) -> None:
         """Whatever goes wrong outside of the nodes ends the run with an error; it must not leave it hanging."""
@@ -179,7 +213,7 @@ class Worker:
         hint = "This is a fault of the server and not of the flow; the log has the traceback."
         if isinstance(error, JournalRefused):
             hint = "The database refused what the run wrote; the log has the traceback."
-        cause = {"type": type(error).__name__, "message": str(error), "hint": hint}
+        cause = {"type": type(error).__name__, "message": text(error), "hint": hint}
         await self._threads.run(claims.fail, held.execution_id, held.epoch, cause)
         self._hub.executing(held.execution_id, here=False)
         self._hub.hint(held.execution_id)
@@ -198,14 +232,32 @@ class Worker:
             await self._quietly(self._obey_pending)
 
     async def _obey_pending(self) -> None:
+        canceled: dict[UUID, None] = {}
         for command_id, execution_id, kind in await self._threads.run(claims.pending_commands):
             run = self._runs.get(execution_id)
             if run is not None:
-                if run.obey(kind, command_id):
-                    await self._threads.run(claims.mark_taken, command_id)
+                self._obey(run, kind, command_id)
             elif execution_id not in self._runs and (self._recover or execution_id in self._brought):
                 # A command in a terminal goes on with its own run when that is resumed, never with one of a server.
-                self.enqueue(execution_id)
+                if kind == Command.Kind.CANCEL:
+                    canceled[execution_id] = None
+                else:
+                    self.enqueue(execution_id)
+        if canceled and not self._stopping:
+            await self._take_canceled(list(canceled))
+
+    def _obey(self, run: Run, kind: str, command_id: int) -> None:
+        try:
+            run.obey(kind, command_id)
+        except Exception as error:  # noqa: BLE001 - a fault of the engine ends its run, which must not hang
+            run.abort(error)
+
+    async def _take_canceled(self, execution_ids: list[UUID]) -> None:
+        """What is only taken to be ended need not wait until there is room."""
+        for execution_id in execution_ids:
+            self._arrivals.pop(execution_id, None)
+            self._runs[execution_id] = None
+        await self._claim(execution_ids)
 
     async def _look_after_leases(self) -> None:
         if self._recover:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from django.db import connection, transaction
 
-_turn = threading.Lock()
+_turn = threading.RLock()
 
 
 @contextmanager
@@ -24,5 +24,7 @@ def write_transaction() -> Iterator[None]:
         with transaction.atomic():
             yield
     else:
+        # What waits for the commit is called before the turn is given on, and may write in a transaction of its own:
+        # hence a lock that its holder may take again.
         with _turn, transaction.atomic():
             yield

@@ -143,6 +143,8 @@ class JournalWriter:
         self._wake.set()
         thread.join(timeout)
         if thread.is_alive():
+            with self._guard:
+                self._thread = thread  # it is still the one writer: what is opened from now on goes through it
             raise TimeoutError(f"The journal could not be written within {timeout:g} s.")
 
     # -- the thread ---------------------------------------------------------------------------------------------------
