@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -18,14 +18,12 @@ from executions.run_controls import CONTROLS, RETRIES, Control
 from executions.snapshot import snapshot
 from executions.statuses import RUN_ENDED
 from executions.timeline import Attempt, Timeline, make_timeline
-from flows.drawing import drawing_of
+from flows.drawing import close_up, drawing_of
 from flows.graph import GraphError
-from flows.layout import Box, Drawing
+from flows.layout import Drawing
 from flows.node_types import registry
 from flows.pretty_json import PrettyJSON, pretty
 
-DRAWING_MARGIN = 36.0
-NARROWEST_DRAWING = 640.0
 LISTED_RETRIES = 20
 
 
@@ -111,10 +109,9 @@ def run_timeline(execution: Execution) -> Timeline:
 def run_drawing(execution: Execution) -> Drawing | None:
     """The drawing of the version that the run executes, with little room around it; None where it cannot be drawn."""
     try:
-        drawing = drawing_of(execution.flow_version)
+        return close_up(drawing_of(execution.flow_version))
     except GraphError:
         return None
-    return replace(drawing, view=_around(drawing.content))
 
 
 def node_lines(execution: Execution, state: Mapping[str, Any]) -> list[NodeLine]:
@@ -178,10 +175,3 @@ def _nodes(execution: Execution) -> Sequence[Mapping[str, Any]]:
 def _type_label(type_name: str) -> str:
     node_type = registry.get(type_name)
     return type_name if node_type is None else node_type.label
-
-
-def _around(content: Box) -> Box:
-    width = max(content.width + 2 * DRAWING_MARGIN, NARROWEST_DRAWING)
-    height = content.height + 2 * DRAWING_MARGIN
-    x = content.x - (width - content.width) / 2
-    return Box(x=x, y=content.y - DRAWING_MARGIN, width=width, height=height)

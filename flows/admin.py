@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from flows.access import may_delete, may_edit, visible_flows
-from flows.drawing import drawing_of
+from flows.drawing import close_up, drawing_of
 from flows.graph import GraphError
 from flows.models import Flow, FlowVersion
 from flows.pretty_json import pretty
@@ -122,7 +122,7 @@ class FlowVersionAdmin(ModelAdmin):
     ) -> HttpResponse:
         version = self.get_object(request, object_id)
         try:
-            drawing = drawing_of(version)
+            drawing = close_up(drawing_of(version))
         except GraphError:
             drawing = None
         page = {"version": version, "drawing": drawing, "graph": pretty(version.graph), "title": str(version)}

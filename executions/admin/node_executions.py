@@ -22,7 +22,7 @@ from flows.pretty_json import pretty
 
 @admin.register(NodeExecution)
 class NodeExecutionAdmin(HistoryAdmin):
-    list_display = ("node_id", "status_sign", "attempt", "run", "flow", "started", "duration", "items")
+    list_display = ("node_id", "status_sign", "attempt", "run", "flow", "started", "duration", "count")
     list_filter = (NodeStatusFilter, RecordedFilter)
     list_only = (
         *("node_id", "attempt", "status", "started_at", "finished_at", "item_counts"),
@@ -71,6 +71,10 @@ class NodeExecutionAdmin(HistoryAdmin):
     @admin.display(description="Duration")
     def duration(self, row: NodeExecution) -> str:
         return duration_column(row.started_at, row.finished_at)
+
+    @admin.display(description="Items")
+    def count(self, row: NodeExecution) -> int | None:
+        return sum(row.item_counts.values()) if row.item_counts else None
 
     @admin.display(description="Items out")
     def items(self, row: NodeExecution) -> str:
