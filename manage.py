@@ -19,4 +19,8 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        # Ctrl-C before a command looks after it itself is a wish, not a fault with a traceback.
+        sys.exit(130)

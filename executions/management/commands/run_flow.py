@@ -189,16 +189,16 @@ def heading_of(run: Execution) -> Heading:
 
 def follow(follower: Follower, view: View, messages: TextIO) -> ExitCode:
     """Follow a run, and leave the terminal as it was."""
-    try:
-        # What a node prints must not come between the events.
-        with redirect_stdout(messages):
+    # What a node prints must not come between the events.
+    with redirect_stdout(messages):
+        try:
             return asyncio.run(follower.follow())
-    finally:
-        if not follower.stuck:
-            try:
-                view.end()
-            except OSError:
-                follower.unread = True
+        finally:
+            if not follower.stuck:
+                try:
+                    view.end()
+                except OSError:
+                    follower.unread = True
 
 
 def shut_down() -> None:
