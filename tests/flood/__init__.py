@@ -1,0 +1,1 @@
+"""An app of the tests: a node type that emits as many events as it is asked to."""
