@@ -50,7 +50,7 @@ class NodeExecutionAdmin(HistoryAdmin):
 
     @admin.display(description="Run")
     def run(self, row: NodeExecution) -> SafeString:
-        return id_column(row.execution_id)
+        return format_html('<a href="{}">{}</a>', row.execution.get_absolute_url(), id_column(row.execution_id))
 
     @admin.display(description="Run")
     def run_link(self, row: NodeExecution) -> SafeString:
