@@ -10,16 +10,19 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import httpx
 import pytest
+from django.conf import settings as django_settings
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from django.test import AsyncClient, Client
 from pytest_django.fixtures import Settings
 
+from executions.conf import ExecutionSettings, execution_settings
 from tests.servers import PROJECT, StartServer, free_port
 from wataomi import health
 from wataomi.logs import SharedRotatingFileHandler
@@ -81,6 +84,12 @@ def test_a_wrong_value_is_an_error_that_names_the_setting(name: str, value: str)
     assert result.returncode == 1
     assert name in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_environment_can_set_all_that_runs_read_and_else_leaves_the_defaults() -> None:
+    assert execution_settings() == ExecutionSettings()
+    for field in fields(ExecutionSettings):
+        assert hasattr(django_settings, f"WATAOMI_{field.name.upper()}")
 
 
 def test_postgres_is_reached_through_a_pool() -> None:
