@@ -220,7 +220,9 @@ class JournalWriter:
             for run, entries in by_run.items():
                 key = statements.key(run.execution_id)
                 if not self._advance(statements, cursor, run, key, entries):
-                    lost.append(run)
+                    if statements.position(cursor, key) != (run.epoch, entries[-1].seq):
+                        lost.append(run)
+                    # Otherwise the commit before this try was answered by an error, and yet it was done.
                     continue
                 for entry in entries:
                     events.append((key, entry.seq, entry.type, entry.data, entry.at))
@@ -239,16 +241,11 @@ class JournalWriter:
         for entry in entries:
             head = entry.head or head
         last = entries[-1].seq
-        if statements.advance(cursor, key, run.epoch, run.durable, last, head):
-            return True
-        if statements.position(cursor, key) == (run.epoch, last):
-            # The commit before this try was answered by an error, and yet it was done.
-            run.durable = last
-        return False
+        return statements.advance(cursor, key, run.epoch, run.durable, last, head)
 
     def _committed(self, by_run: dict[RunJournal, list[Entry]], lost: list[RunJournal]) -> None:
         for run, entries in by_run.items():
-            if run in lost and run.durable < entries[-1].seq:
+            if run in lost:
                 run.fault = JournalLost(f"Execution {run.execution_id} is no longer held at epoch {run.epoch}.")
                 logger.warning("%s", run.fault)
                 continue
