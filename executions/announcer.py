@@ -24,6 +24,20 @@ REJOIN_SECONDS = 300.0
 """How often groups are joined again: a layer lets memberships expire."""
 
 
+class _Session:
+    """An event loop and what belongs to it, from a start of the thread to its end."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.wake = asyncio.Event()
+        self.changes: asyncio.Queue[tuple[UUID, bool]] = asyncio.Queue()
+        self.news: dict[UUID, int] = {}
+
+    def tell(self, execution_id: UUID, upto: int) -> None:
+        self.news[execution_id] = upto
+        self.wake.set()
+
+
 class Announcer:
     """Sends and receives hints on an event loop in a thread of its own, which lives while there is a layer to serve.
 
@@ -33,32 +47,29 @@ class Announcer:
     def __init__(self, hint: Callable[[UUID], None]) -> None:
         self._hint = hint
         self._guard = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: _Session | None = None
         self._thread: threading.Thread | None = None
         self._watched: set[UUID] = set()
-        self._news: dict[UUID, int] = {}
-        self._wake: asyncio.Event | None = None
 
     def announce(self, execution_id: UUID, upto: int) -> None:
         """Tell other processes of a commit; from any thread, never waits. Only the newest hint of a run counts."""
         if self._joins_processes():
-            self._news[execution_id] = upto
-            self._call(self._set_wake)
+            self._call(lambda session: session.tell(execution_id, upto))
 
     def watch(self, execution_id: UUID, watched: bool) -> None:
         """Begin or end to listen for hints about a run; from any thread."""
         with self._guard:
             (self._watched.add if watched else self._watched.discard)(execution_id)
         if self._joins_processes():
-            self._call(lambda: self._follow(execution_id, watched))
+            self._call(lambda session: session.changes.put_nowait((execution_id, watched)))
 
     def close(self) -> None:
         """End the thread."""
         with self._guard:
-            loop, self._loop = self._loop, None
+            session, self._session = self._session, None
             thread, self._thread = self._thread, None
-        if loop is not None and thread is not None:
-            loop.call_soon_threadsafe(loop.stop)
+        if session is not None and thread is not None:
+            session.loop.call_soon_threadsafe(session.loop.stop)
             thread.join(2)
 
     # -- the thread ---------------------------------------------------------------------------------------------------
@@ -68,20 +79,20 @@ class Announcer:
         layer = get_channel_layer()
         return layer is not None and type(layer) is not InMemoryChannelLayer
 
-    def _call(self, function: Callable[[], None]) -> None:
+    def _call(self, function: Callable[[_Session], None]) -> None:
         with self._guard:
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="announcer", daemon=True)
+            session = self._session
+            if session is None:
+                session = self._session = _Session()
+                self._thread = threading.Thread(target=self._serve, args=(session,), name="announcer", daemon=True)
                 self._thread.start()
-            self._loop.call_soon_threadsafe(function)
+            session.loop.call_soon_threadsafe(function, session)
 
-    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _serve(self, session: _Session) -> None:
+        loop = session.loop
         asyncio.set_event_loop(loop)
         layer = get_channel_layer()
-        self._wake = asyncio.Event()
-        self._changes: asyncio.Queue[tuple[UUID, bool]] = asyncio.Queue()
-        tasks = [loop.create_task(work(layer)) for work in (self._send, self._receive)]
+        tasks = [loop.create_task(work(layer, session)) for work in (self._send, self._receive)]
         try:
             loop.run_forever()
         finally:
@@ -90,27 +101,19 @@ class Announcer:
             loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
             loop.close()
 
-    def _set_wake(self) -> None:
-        if self._wake is not None:
-            self._wake.set()
-
-    def _follow(self, execution_id: UUID, watched: bool) -> None:
-        self._changes.put_nowait((execution_id, watched))
-
-    async def _send(self, layer: BaseChannelLayer) -> None:
-        assert self._wake is not None
+    async def _send(self, layer: BaseChannelLayer, session: _Session) -> None:
         while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._news:
-                execution_id, upto = self._news.popitem()
+            await session.wake.wait()
+            session.wake.clear()
+            while session.news:
+                execution_id, upto = session.news.popitem()
                 try:
                     await layer.group_send(_group(execution_id), _message(execution_id, upto))
                 except Exception as error:  # noqa: BLE001 - each layer has errors of its own, and a hint may be lost
                     logger.warning("announcer: a hint was lost (%r)", error)
                     await asyncio.sleep(PAUSE_AFTER_ERROR)
 
-    async def _receive(self, layer: BaseChannelLayer) -> None:
+    async def _receive(self, layer: BaseChannelLayer, session: _Session) -> None:
         while True:
             try:
                 channel = await layer.new_channel("executions")
@@ -121,7 +124,7 @@ class Announcer:
                 async with asyncio.timeout(REJOIN_SECONDS):
                     async with asyncio.TaskGroup() as both:
                         both.create_task(self._hear(layer, channel))
-                        both.create_task(self._join(layer, channel))
+                        both.create_task(self._join(layer, channel, session))
             except TimeoutError:
                 continue
             except Exception as error:  # noqa: BLE001 - see _send
@@ -133,9 +136,9 @@ class Announcer:
             message = await layer.receive(channel)
             self._hint(UUID(message["execution"]))
 
-    async def _join(self, layer: BaseChannelLayer, channel: str) -> None:
+    async def _join(self, layer: BaseChannelLayer, channel: str, session: _Session) -> None:
         while True:
-            execution_id, watched = await self._changes.get()
+            execution_id, watched = await session.changes.get()
             act = layer.group_add if watched else layer.group_discard
             await act(_group(execution_id), channel)
 

@@ -353,7 +353,7 @@ def test_over_the_layer_of_one_process_nothing_is_sent_and_nothing_runs() -> Non
     announcer.watch(uuid4(), True)
     announcer.announce(uuid4(), 7)
     assert announcer_threads() == before
-    assert announcer._news == {}
+    assert announcer._session is None
     announcer.close()
 
 
@@ -375,7 +375,9 @@ def test_an_announcer_that_was_closed_starts_anew(settings: Any) -> None:
     assert announcer_threads() == 0
 
 
-def test_closing_announcers_from_several_threads_while_they_are_used_is_no_deadlock(settings: Any) -> None:
+def test_closing_an_announcer_while_others_use_it_is_no_deadlock_and_mixes_no_loops(
+    settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.integration.lossy_layer.LossyLayer"}}
     announcer = Announcer(lambda execution_id: None)
     faults: list[BaseException] = []
@@ -398,3 +400,4 @@ def test_closing_announcers_from_several_threads_while_they_are_used_is_no_deadl
     assert not any(thread.is_alive() for thread in threads)
     announcer.close()
     assert faults == []
+    assert "event loop" not in caplog.text
