@@ -166,9 +166,10 @@ async def test_with_delays_at_every_step_no_event_is_lost_or_doubled(
 
 
 async def test_a_reader_that_falls_behind_the_ring_reads_the_journal(
-    busy_flow: Flow, settings: Any, monkeypatch: pytest.MonkeyPatch
+    author: User, scripts: Scripts, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.WATAOMI_RING_BYTES = 1024
+    settings.WATAOMI_PROGRESS_INTERVAL = 0
     behind: list[bool] = []
     original = Topic.is_behind
 
@@ -176,10 +177,24 @@ async def test_a_reader_that_falls_behind_the_ring_reads_the_journal(
         behind.append(original(topic, seq))
         return behind[-1]
 
+    async def report(ctx: NodeContext) -> None:
+        for _ in range(200):
+            await ctx.progress(text="x" * 100)
+
     monkeypatch.setattr(Topic, "is_behind", is_behind)
-    run = await sync_to_async(start)(busy_flow)
-    frames = await read(run.pk, pause=lambda: 0.04)
-    await assert_same_as_the_journal(run, frames)
+    gate = scripts["a"] = Gate()
+    scripts["b"] = report
+    run = await sync_to_async(start)(await sync_to_async(make_flow)(author, scripted_chain("a", "b")))
+    await asyncio.to_thread(gate.wait_entered)
+    async with asyncio.timeout(WITHIN), aclosing(stream.frames(run.pk)) as chunks:
+        received = b""
+        while b'"nodeId":"a"' not in received:
+            received += await anext(chunks)
+        gate.open()
+        await sync_to_async(wait_for_status)(run.pk)  # all of it happens while the reader does something else
+        async for chunk in chunks:
+            received += chunk
+    await assert_same_as_the_journal(run, read_frames([received]))
     assert any(behind)
 
 
