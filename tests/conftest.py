@@ -17,6 +17,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    # Reports go from process to process as UTF-8, and some tests log lone surrogates.
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
     # An expected failure is reported as skipped too, and means something else.
     if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
         reason = call.excinfo.value if call.excinfo is not None else "no reason given"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import logging
 import sys
 from typing import Any
 
@@ -116,10 +115,8 @@ async def test_several_edges_into_one_port_join_their_items_in_the_order_of_the_
     ],
 )
 async def test_whatever_a_node_raises_ends_the_run_with_an_error_that_names_it(
-    raised: BaseException, type_name: str, message: str, monkeypatch: pytest.MonkeyPatch
+    raised: BaseException, type_name: str, message: str
 ) -> None:
-    # Parallel test runs send what was logged from process to process, as text without lone surrogates.
-    monkeypatch.setattr(logging.getLogger("executions.engine.attempt"), "propagate", False)
     world = World(chain("a", "b", "c"), {"b": failing(raised)})
     assert await world.drive() is Outcome.ENDED
     last = world.journal.events()[-1]
