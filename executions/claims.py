@@ -7,7 +7,7 @@ one to take it can write.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -17,14 +17,15 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from executions.conf import execution_settings
-from executions.engine.messages import text
+from executions.engine.messages import node_after, text
 from executions.engine.plan import Plan
+from executions.engine.ports import NodeRow
 from executions.engine.run import Restored, RunHead
 from executions.errors import FlowInvalid
 from executions.events import EventType, duration_ms, iso
 from executions.journal.transactions import write_transaction
 from executions.models import Command, Execution, ExecutionEvent, Mode, NodeExecution
-from executions.plans import node_ids, plan_of
+from executions.plans import node_names, plan_of
 from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus, RunStatus
 
 UNCLAIMED_GRACE = timedelta(seconds=10)
@@ -199,36 +200,53 @@ def pending_commands() -> list[tuple[int, UUID, str]]:
 
 
 def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
-    """End a run with an error that is not one of its nodes', if it is still held at `epoch`."""
+    """End a run with an error that is not one of its nodes', if it is still held at `epoch`.
+
+    Its nodes that were running are cancelled, as in every other end of a run.
+    """
     now = datetime.now(UTC)
     with write_transaction():
         run = Execution.objects.select_for_update().filter(id=execution_id, epoch=epoch).first()
         if run is None or run.status in RUN_ENDED:
             return
-        data = {
-            "executionId": str(run.id),
-            "nodeId": None,
-            "nodeName": None,
-            "error": error,
-            "durationMs": duration_ms(run.started_at, now) if run.started_at else None,
-            "finishedAt": iso(now),
-            "progress": _progress(run),
-        }
-        run.last_seq += 1
-        run.status, run.error = RunStatus.ERROR, {"nodeId": None, **error}
-        run.finished_at = now
+        progress = _progress(run)
+        for data in _cancel_running(run, now, progress):
+            _append(run, EventType.NODE_AFTER, data, now)
+        duration = duration_ms(run.started_at, now) if run.started_at else None
+        end = {"durationMs": duration, "finishedAt": iso(now), "progress": progress}
+        _append(run, EventType.EXECUTION_ERROR, {"nodeId": None, "nodeName": None, "error": error, **end}, now)
+        run.status, run.error, run.finished_at = RunStatus.ERROR, {"nodeId": None, **error}, now
         run.lease_owner, run.lease_until = "", None
         run.save()
-        ExecutionEvent.objects.create(
-            execution=run,
-            seq=run.last_seq,
-            type=EventType.EXECUTION_ERROR.value,
-            data=orjson.dumps(data).decode(),
-            created_at=now,
+
+
+def _cancel_running(run: Execution, now: datetime, progress: dict[str, int]) -> Iterator[dict[str, object]]:
+    """Settle what was running; yields the data of its events, and counts it in `progress`."""
+    for row in NodeExecution.objects.filter(execution=run, status=NodeStatus.RUNNING).order_by("id"):
+        row.status, row.finished_at, row.progress = NodeStatus.CANCELED, now, None
+        row.save(update_fields=["status", "finished_at", "progress"])
+        progress["done"] += 1
+        ended = NodeRow(
+            node_id=row.node_id,
+            attempt=row.attempt,
+            status=NodeStatus.CANCELED,
+            started_at=row.started_at or now,
+            finished_at=now,
         )
+        yield node_after(_name_of(run, row.node_id), ended, None, progress["done"], progress["total"])
+
+
+def _name_of(run: Execution, node_id: str) -> str:
+    return node_names(run.flow_version.graph).get(node_id, node_id)
+
+
+def _append(run: Execution, type: EventType, data: dict[str, object], at: datetime) -> None:
+    run.last_seq += 1
+    text = orjson.dumps({"executionId": str(run.id), **data}).decode()
+    ExecutionEvent.objects.create(execution=run, seq=run.last_seq, type=type.value, data=text, created_at=at)
 
 
 def _progress(run: Execution) -> dict[str, int]:
     settled = NodeExecution.objects.filter(execution=run, status__in=NODE_SETTLED, retry_at=None)
     later = NodeExecution.objects.filter(execution=run, node_id=OuterRef("node_id"), attempt__gt=OuterRef("attempt"))
-    return {"done": settled.exclude(Exists(later)).count(), "total": len(node_ids(run.flow_version))}
+    return {"done": settled.exclude(Exists(later)).count(), "total": len(node_names(run.flow_version.graph))}

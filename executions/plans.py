@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from executions.engine.plan import NodeBehaviour, Plan, make_plan
@@ -28,12 +29,11 @@ def plan_of(version: FlowVersion) -> Plan:
     return plan
 
 
-def node_ids(version: FlowVersion) -> list[str]:
-    """The ids of the version's nodes, in their order; none for a graph that cannot be read."""
-    try:
-        return [node.id for node in parse_graph(version.graph).nodes]
-    except GraphError:
-        return []
+def node_names(graph: object) -> dict[str, str]:
+    """The names of a stored graph's nodes by their ids, in their order; none for a graph that cannot be read."""
+    nodes = graph.get("nodes") if isinstance(graph, Mapping) else None
+    known = [node for node in nodes if isinstance(node, Mapping) and "id" in node] if isinstance(nodes, list) else []
+    return {str(node["id"]): str(node.get("name") or node["id"]) for node in known}
 
 
 def _make(version: FlowVersion) -> Plan:

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from executions.events import State, duration_ms, empty_state, iso, node_state
 from executions.models import Execution
+from executions.plans import node_names
 from executions.statuses import NODE_SETTLED, NodeStatus
 
 _RUN = ("last_seq", "status", "started_at", "finished_at", "error", "flow_version__graph")
@@ -28,7 +29,7 @@ def snapshot(execution_id: UUID) -> State:
     if not rows:
         raise Execution.DoesNotExist(f"There is no execution {execution_id}.")
     last_seq, status, started_at, finished_at, error, graph = rows[0][: len(_RUN)]
-    state = empty_state(str(execution_id), [node["id"] for node in graph["nodes"]])
+    state = empty_state(str(execution_id), node_names(graph))
     for row in rows:
         node_id, *values = row[len(_RUN) :]
         if node_id is not None:

@@ -44,12 +44,12 @@ def node_before(planned: PlanNode, row: NodeRow) -> Data:
     }
 
 
-def node_after(planned: PlanNode, row: NodeRow, shown: tuple[bytes, bool] | None, done: int, total: int) -> Data:
+def node_after(name: str, row: NodeRow, shown: tuple[bytes, bool] | None, done: int, total: int) -> Data:
     """`shown` is the preview of the output, and whether it was cut."""
     finished = row.finished_at or row.started_at
     return {
         "nodeId": row.node_id,
-        "nodeName": planned.node.name,
+        "nodeName": name,
         "status": row.status.value,
         "attempt": row.attempt,
         "startedAt": iso(row.started_at),

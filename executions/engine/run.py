@@ -556,7 +556,7 @@ class Run:
     # -- emitting -----------------------------------------------------------------------------------------------------
 
     def _emit_after(self, node: _Node, row: NodeRow, shown: tuple[bytes, bool] | None) -> None:
-        data = messages.node_after(node.planned, row, shown, self._done, len(self._nodes))
+        data = messages.node_after(node.planned.node.name, row, shown, self._done, len(self._nodes))
         self._emit(EventType.NODE_AFTER, data, row=row)
 
     def _emit(
