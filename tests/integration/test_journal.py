@@ -15,7 +15,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError, connection
 
-from executions import dispatch, runtime
+from executions import claims, dispatch, runtime
 from executions.engine.ports import Entry, HeadRow, JournalLost, JournalRefused
 from executions.journal import writer as writer_module
 from executions.journal.statements import Statements
@@ -232,6 +232,19 @@ async def test_a_deleted_run_is_lost_and_no_other_is(writer: JournalWriter, make
         await within(journals[0].committed(1))
     await within(journals[1].committed(1))
     assert await seqs(there) == [1]
+
+
+async def test_what_was_emitted_before_a_run_was_failed_does_not_pass_for_its_end(
+    writer: JournalWriter, published: Published, make_run: Callable[[], Execution]
+) -> None:
+    run = await database(make_run)
+    journal = writer.open(run.pk, 1, 0)
+    await database(claims.fail, run.pk, 1, {"type": "Fault", "message": "no", "hint": ""})
+    journal.append([entry(1)])  # the same seq that the run's last event has
+    with pytest.raises(JournalLost):
+        await within(journal.committed(1))
+    assert published == []
+    assert [name for _, name, _ in await database(journal_of, run.pk)] == ["executionError"]
 
 
 # What the database refuses
