@@ -113,9 +113,14 @@ class Text(Protocol):
     def __call__(self) -> str: ...
 
 
+def within(seconds: float) -> float:
+    """Return a limit that is meant for an idle machine, as it is to be on this one: longer, while it is busy."""
+    return seconds * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def wait_until(condition: Condition, timeout: float = 10.0, what: Text = lambda: "a condition") -> None:
-    """Return as soon as `condition` holds; raise AssertionError when it does not within `timeout` seconds."""
-    deadline = time.monotonic() + timeout
+    """Return as soon as `condition` holds; raise AssertionError when it does not `within` so many seconds."""
+    deadline = time.monotonic() + within(timeout)
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"Waited {timeout} s for {what()}")

@@ -9,7 +9,7 @@ import pytest
 from tests.integration.stream_server import StartStreamServer, get
 from tests.integration.stream_views import LINE
 from tests.raw_client import RawClient
-from tests.servers import ServerProcess, wait_until
+from tests.servers import ServerProcess, wait_until, within
 
 MEGABYTE = 1_000_000
 LINES = 200 * MEGABYTE // LINE
@@ -44,7 +44,7 @@ def test_a_reader_that_stops_costs_little_slows_nobody_and_gets_everything(
             started = time.monotonic()
             assert get(server, "/quick").status_code == 200
             durations.append(time.monotonic() - started)
-        assert max(durations) < 0.5
+        assert max(durations) < within(0.5)
         # What the two kernels hold for the client, and less than a megabyte more.
         assert get(server, "/state").json()["pulled"] < 0.1 * LINES
         body, complete = client.read_body()
@@ -59,7 +59,7 @@ def test_a_reader_that_takes_nothing_is_dropped_and_its_stream_is_closed(stream_
         client.read_head()
         started = time.monotonic()
         server.wait_for_log("flood ended")
-        assert 0.4 < time.monotonic() - started < 3
+        assert 0.4 < time.monotonic() - started < within(3)
         assert "Dropped a client of /flood that took nothing for 0.5 s" in server.log()
         assert client.local_port not in server.addresses()
         assert not client.read_body()[1]
@@ -67,14 +67,15 @@ def test_a_reader_that_takes_nothing_is_dropped_and_its_stream_is_closed(stream_
 
 
 def test_a_reader_that_is_slow_is_not_dropped(stream_server: StartStreamServer) -> None:
-    server = stream_server({"WATAOMI_WRITE_TIMEOUT": "0.5"})
+    timeout = within(1)
+    server = stream_server({"WATAOMI_WRITE_TIMEOUT": str(timeout)})
     lines = 16 * MEGABYTE // LINE
     with RawClient(server.port, f"/flood?lines={lines}", receive_buffer=32 * 1024) as client:
         client.read_head()
         # So slow that the server cannot write for several time-outs in a row.
-        deadline = time.monotonic() + 3
+        deadline = time.monotonic() + 4 * timeout
         while time.monotonic() < deadline:
-            client.receive(8 * 1024)
+            client.receive(16 * 1024)
             time.sleep(0.05)
         body, complete = client.read_body()
     assert complete
