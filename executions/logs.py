@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from executions.claims import Claim
 from executions.statuses import RunStatus
@@ -19,8 +21,11 @@ def log_start(held: Claim) -> None:
     )  # fmt: skip
 
 
-def log_end(held: Claim, status: RunStatus, seconds: float, error: dict[str, str] | None = None) -> None:
-    if error is not None:
-        logger.error("execution %s failed after %.3f s: %s", held.execution_id, seconds, error["message"])
+def log_end(held: Claim, status: RunStatus, seconds: float, failure: Mapping[str, Any] | None) -> None:
+    if failure is not None:
+        logger.warning(
+            "execution %s failed after %.3f s: node %r, %s: %r",
+            held.execution_id, seconds, failure["nodeName"], failure["type"], failure["message"],
+        )  # fmt: skip
     else:
         logger.info("execution %s left as %s after %.3f s", held.execution_id, status.value, seconds)

@@ -190,7 +190,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - no run may hang, whatever went wrong
             await self._fail(held, error)
         else:
-            log_end(held, run.status, time.monotonic() - started)
+            log_end(held, run.status, time.monotonic() - started, run.failure)
             if outcome is Outcome.PAUSED:
                 await self._threads.run(claims.park, held.execution_id, held.epoch, run.newest_command)
 

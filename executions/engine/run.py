@@ -125,6 +125,8 @@ class Run:
         self._obeyed: int | None = None
         self.newest_command = 0
         """The id of the newest command that was dealt with here."""
+        self.failure: Mapping[str, Any] | None = None
+        """nodeId, nodeName, type, message and hint of what ended the run, once it has failed."""
         self._outcome: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
 
     # -- from outside -------------------------------------------------------------------------------------------------
@@ -141,6 +143,7 @@ class Run:
             await self._journal.committed(self._seq)
             return outcome
         finally:
+            self._ending = True
             for task in self._tasks.values():
                 task.cancel()
 
@@ -286,7 +289,11 @@ class Run:
 
     def _check(self, node: _Node, task: asyncio.Task[None]) -> None:
         """A fault of the engine itself ends the run with an error; it must not leave it hanging."""
-        fault = None if task.cancelled() else task.exception()
+        fault: BaseException | None = None
+        if not task.cancelled():
+            fault = task.exception()
+        elif self._tasks.get(node.planned.index) is task:
+            fault = asyncio.CancelledError("The node's task was cancelled from outside of the run.")
         if fault is not None and not self._ending:
             logger.error("execution %s: node %s", self._head.execution_id, node.planned.node.name, exc_info=fault)
             hint = "This is a fault of the engine; the log has the traceback."
@@ -332,7 +339,7 @@ class Run:
             lambda report: self._progress(node, row, report), self._journal.ready, self._limits.progress_interval
         )
         try:
-            result = await perform(node.planned, self._context(node, inputs, reporter))
+            result = await perform(node.planned, self._context(node, inputs, reporter), lambda: self._ending)
             outputs: Encoded | NodeError = encode_ports(result, self._limits.output_bytes)
         except NodeError as error:
             result, outputs = {}, error
@@ -534,6 +541,9 @@ class Run:
             if row.status is NodeStatus.RUNNING:
                 self._settle(self._nodes[index], row, NodeStatus.CANCELED, {}, None)
         now = self._clock.now()
+        for node in self._nodes:
+            if node.retry_at is not None:
+                self._give_up_retry(node, now)
         end = messages.ended(self._started_at, now, self._done, len(self._nodes))
         if failure is None:
             self._status = RunStatus.CANCELED
@@ -541,13 +551,23 @@ class Run:
             self._emit(EventType.EXECUTION_FINISHED, data, head=self._head_row(now))
         else:
             self._status = RunStatus.ERROR
-            node, error = failure
+            failed, error = failure
             cause = messages.error_json(error)
-            data = {"nodeId": node.planned.node.id, "nodeName": node.planned.node.name, "error": cause, **end}
-            stored = orjson.dumps({"nodeId": node.planned.node.id, **cause})
+            node_id, name = failed.planned.node.id, failed.planned.node.name
+            self.failure = {"nodeId": node_id, "nodeName": name, **cause}
+            data = {"nodeId": node_id, "nodeName": name, "error": cause, **end}
+            stored = orjson.dumps({"nodeId": node_id, **cause})
             self._emit(EventType.EXECUTION_ERROR, data, head=self._head_row(now, error=stored))
         self._flush()
         self._settle_outcome(Outcome.ENDED)
+
+    def _give_up_retry(self, node: _Node, now: datetime) -> None:
+        """The attempt that a node still waits for is cancelled before it starts."""
+        node.retry_at = None
+        row = NodeRow(
+            node_id=node.planned.node.id, attempt=node.attempt + 1, status=NodeStatus.CANCELED, started_at=now
+        )
+        self._settle(node, row, NodeStatus.CANCELED, {}, None)
 
     def _settle_outcome(self, outcome: Outcome) -> None:
         if not self._outcome.done():

@@ -33,6 +33,11 @@ class Gate:
         return await pass_on(ctx)
 
 
+class Unreadable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
 def failing(error: BaseException) -> Any:
     async def script(ctx: NodeContext) -> Ports:
         raise error
@@ -106,9 +111,13 @@ async def test_several_edges_into_one_port_join_their_items_in_the_order_of_the_
         (NodeError("no such file", hint="look", type="Missing"), "Missing", "no such file"),
         (ValueError("bad"), "ValueError", "bad"),
         (ZeroDivisionError(), "ZeroDivisionError", "ZeroDivisionError()"),
-        (SystemExit(3), "SystemExit", "SystemExit"),
-        (KeyboardInterrupt(), "KeyboardInterrupt", "KeyboardInterrupt"),
+        (SystemExit(3), "SystemExit", "3"),
+        (KeyboardInterrupt(), "KeyboardInterrupt", "KeyboardInterrupt()"),
         (asyncio.CancelledError(), "CancelledError", "cancelled itself"),
+        (GeneratorExit(), "GeneratorExit", "GeneratorExit()"),
+        (BaseException("base"), "BaseException", "base"),
+        (BaseExceptionGroup("both", [SystemExit()]), "BaseExceptionGroup", "both"),
+        (Unreadable(), "Unreadable", "cannot be read"),
         (RecursionError("deep"), "RecursionError", "deep"),
         (ValueError("\ud800"), "ValueError", "?"),
         (ValueError("x" * 10_000), "ValueError", "x" * 2000),
@@ -187,6 +196,71 @@ async def test_a_time_out_ends_a_node_even_if_it_ignores_its_cancellation() -> N
     error = world.journal.events()[-1].data["error"]
     assert error["type"] == "NodeTimeout"
     assert "0.01 s" in error["message"]
+
+
+@pytest.mark.parametrize("timeout", [None, 30.0])
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_node_that_cancels_its_own_task_does_not_hang_the_run(timeout: float | None, waits: bool) -> None:
+    async def cancels_itself(ctx: NodeContext) -> Ports:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        if waits:
+            await asyncio.sleep(60)
+        return {"main": []}
+
+    world = World(chain("a", "b", b={"settings": NodeSettings(timeout=timeout)}), {"b": cancels_itself})
+    assert await world.drive() is Outcome.ENDED
+    assert world.statuses()["b"] in (NodeStatus.ERROR, NodeStatus.SUCCESS)
+    if waits:
+        assert world.journal.events()[-1].data["error"]["type"] == "CancelledError"
+
+
+@pytest.mark.parametrize("ends", ["cancel", "failure"])
+async def test_a_retry_that_is_waited_for_when_the_run_ends_is_canceled(ends: str) -> None:
+    retry = NodeSettings(retry=Retry(max_attempts=2, backoff=30, max_delay=30))
+    gate = Gate()
+
+    async def fails_late(ctx: NodeContext) -> Ports:
+        await gate(ctx)
+        raise NodeError("down")
+
+    graph = Graph(
+        (
+            Node(id="s", type="t", name="s"),
+            Node(id="l", type="t", name="l", settings=retry),
+            Node(id="r", type="t", name="r"),
+        ),
+        (Edge(source="s", target="l"), Edge(source="s", target="r")),
+    )
+    world = World(graph, {"l": failing(NodeError("not yet")), "r": fails_late})
+    run = world.run()
+    drive = asyncio.ensure_future(run.drive())
+    while not world.after("l"):
+        await world.journal.committed(world.journal.durable + 1)
+    if ends == "cancel":
+        run.cancel()
+    gate.opened.set()
+    assert await drive is Outcome.ENDED
+    first, second = world.after("l")
+    assert (first.data["status"], first.data["attempt"]) == ("error", 1)
+    assert (second.data["status"], second.data["attempt"], second.data["willRetryAt"]) == ("canceled", 2, None)
+    state = world.state_of_rows()
+    assert state["nodes"]["l"]["status"] == "canceled"
+    assert state["progress"] == {"done": 3, "total": 3}
+
+
+async def test_what_a_node_raises_is_logged_with_its_run_and_without_its_full_text(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(chain("a", "b"), {"b": failing(ValueError("x" * 100_000 + "\0"))})
+    await world.drive()
+    (record,) = [record for record in caplog.records if record.name == "executions.engine.attempt"]
+    said = record.getMessage()
+    assert "execution run-1: node 'B' (test) raised ValueError: 'xxx" in said
+    assert "in script" in said
+    assert len(said) < 5_000
+    assert record.exc_info is None
 
 
 async def test_a_failed_node_is_tried_again_and_each_attempt_is_recorded() -> None:

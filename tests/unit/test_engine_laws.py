@@ -87,6 +87,8 @@ def check_laws(world: World) -> None:
     assert events[0].type == "executionStarted"
     assert [event.is_last for event in events] == [False] * (len(events) - 1) + [True]
     check_fold_law(world)
+    state = world.state_of_rows()
+    assert not {node["status"] for node in state["nodes"].values()} & {"running", "waiting", "queued"}
     check_order(world)
     check_skipping(world)
 
