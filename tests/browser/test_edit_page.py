@@ -370,6 +370,32 @@ def test_any_field_can_be_an_expression(page: Page, site: Site) -> None:
     assert site.flow(flow_id)["graph"]["nodes"][1]["params"] == {"seconds": '=item["n"]'}
 
 
+def test_an_equals_sign_typed_into_an_expression_is_not_doubled(page: Page, site: Site) -> None:
+    flow_id = site.create_flow(waits(1))
+    open_flow(page, flow_id)
+    card(page, "wait-1").click()
+    page.get_by_role("button", name="Expression for Seconds").click()
+    expression = page.get_by_label("Seconds, as an expression")
+    expression.fill("")
+    expression.press_sequentially("=1 / 4")
+    expect(expression).to_have_value("1 / 4")
+    expression.fill("=1 / 5")  # at once, as pasting does
+    expect(expression).to_have_value("1 / 5")
+    button(page, "Save").click()
+    expect(page.locator("[data-version]")).to_have_text("v2")
+    assert site.flow(flow_id)["graph"]["nodes"][1]["params"] == {"seconds": "=1 / 5"}
+
+
+def test_a_required_field_that_was_emptied_is_refused_at_the_field(page: Page, site: Site) -> None:
+    flow_id = site.create_flow(waits(2))
+    open_flow(page, flow_id)
+    card(page, "wait-1").click()
+    page.locator("#param-seconds").fill("")
+    button(page, "Save").click()
+    expect(page.locator('[data-field="seconds"] [data-error]')).to_have_text("This field is required.")
+    assert site.flow(flow_id)["version"] == 1
+
+
 def test_assignments_are_edited_row_by_row(page: Page, site: Site) -> None:
     fields = node("Facts", "set", {"fields": {"city": "Ōmi", "zip": "12345", "n": 3}}, (280, 0))
     flow_id = site.create_flow(chain(node("Start", "manual"), fields))

@@ -11,8 +11,10 @@ import { byNode, shownProblems } from "../../flows/static/wataomi/editor/problem
 import {
   asExpression,
   asLiteral,
+  readField,
   readLiteral,
   readNumber,
+  readSource,
   readValue,
   shownLiteral,
   shownValue,
@@ -163,6 +165,31 @@ for (const [kind, text, value] of [
   ["json", '{"a": ', '{"a": '],
 ]) {
   test(`${JSON.stringify(text)} in a ${kind} field is ${JSON.stringify(value)}`, () => assert.deepEqual(readValue(kind, text), value));
+}
+
+for (const [kind, text, value] of [
+  ["number", "", null],
+  ["integer", " ", null],
+  ["json", "", null],
+  ["text", "", ""],
+  ["number", "0", 0],
+]) {
+  test(`${JSON.stringify(text)} in a ${kind} field that is required is ${JSON.stringify(value)}, and not its default`, () => {
+    assert.equal(readField({ kind, required: true, initial: 1 }, text), value);
+  });
+}
+
+test("an emptied field that is not required leaves its parameter out", () => {
+  for (const kind of ["number", "integer", "json", "text"]) assert.equal(readField({ kind, required: false, initial: null }, ""), undefined);
+  assert.equal(readField({ kind: "number", required: false, initial: 5 }, ""), undefined);
+});
+
+test("an emptied text whose default is not empty stays empty", () => {
+  assert.equal(readField({ kind: "text", required: false, initial: "id" }, ""), "");
+});
+
+for (const [typed, source] of [["=1/0", "1/0"], [" = 1", " 1"], ["a == b", "a == b"], ["==1", "=1"], ["", ""]]) {
+  test(`${JSON.stringify(typed)} behind the mark of an expression is ${JSON.stringify(source)}`, () => assert.equal(readSource(typed), source));
 }
 
 test("a number that is none stays what was typed", () => assert.equal(readNumber("12 s"), "12 s"));

@@ -1,7 +1,7 @@
 /** The form of one node: its parameters and settings as inputs, every change an operation on the document. */
 
 import { Assignments } from "./assignments.js";
-import { asExpression, asLiteral, isEqual, isExpression, readNumber, readValue, shownValue } from "./values.js";
+import { asExpression, asLiteral, isEqual, isExpression, readField, readNumber, readSource, shownValue } from "./values.js";
 
 /** What a setting is that is not set. */
 const SETTINGS = { disabled: false, notes: "", timeout: null, on_error: "stop", "retry.max_attempts": 1, "retry.backoff": 1, "retry.max_delay": 60 };
@@ -136,7 +136,7 @@ class ParamInput {
 
   #listen() {
     this.#toggle.addEventListener("click", () => this.#toggleExpression());
-    this.#expression.addEventListener("input", () => this.#set(`=${this.#expression.value}`));
+    this.#expression.addEventListener("input", () => this.#typedExpression());
     if (this.#assignments) return;
     const eventName = this.#literal.matches("input[type=checkbox], select") ? "change" : "input";
     this.#literal.addEventListener(eventName, () => this.#typed());
@@ -152,11 +152,22 @@ class ParamInput {
     this.#expression.setSelectionRange(value.length, value.length);
   }
 
+  #typedExpression() {
+    const typed = this.#expression.value;
+    const source = readSource(typed);
+    if (source !== typed) {
+      const caret = Math.max(0, this.#expression.selectionStart - (typed.length - source.length));
+      this.#expression.value = source;
+      this.#expression.setSelectionRange(caret, caret);
+    }
+    this.#set(`=${source}`);
+  }
+
   #read() {
     const { kind } = this.#field;
     if (kind === "boolean") return this.#literal.checked;
     if (kind === "multiple") return [...this.#literal.selectedOptions].map((option) => option.value);
-    return readValue(kind, this.#literal.value);
+    return readField(this.#field, this.#literal.value);
   }
 
   #toggleExpression() {

@@ -14,6 +14,22 @@ export function shownValue(kind, value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
+/**
+ * What was typed into the input of a field. Nothing in a field that may be empty is `undefined`: the parameter is left
+ * out. In one that must be given it stays empty, for the server to refuse: the default would be a value nobody chose.
+ *
+ * @param {{kind: string, required?: boolean, initial?: unknown}} field
+ * @param {string} text
+ */
+export function readField({ kind, required = false, initial = null }, text) {
+  const value = readValue(kind, text);
+  const isEmpty = value === undefined || value === "";
+  if (!isEmpty) return value;
+  if (required) return value ?? null;
+  // A text left out would be its default again, which is not what an empty one says.
+  return value === "" && (initial ?? "") !== "" ? value : undefined;
+}
+
 /** What was typed into the input of a kind; `undefined` for nothing. */
 export function readValue(kind, text) {
   if (kind === "number" || kind === "integer") return readNumber(text);
@@ -46,6 +62,9 @@ export function shownLiteral(value) {
   if (typeof value !== "string") return value === undefined ? "" : JSON.stringify(value);
   return isExpression(value) || Object.is(readLiteral(value), value) ? value : JSON.stringify(value);
 }
+
+/** What was typed into an input that has its `=` in front of it already: one that was typed or pasted along is no part. */
+export const readSource = (text) => text.replace(/^\s*=/, "");
 
 /** An expression that gives a literal value, to begin with when a field becomes an expression. */
 export function asExpression(value) {
