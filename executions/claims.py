@@ -202,7 +202,7 @@ def pending_commands() -> list[tuple[int, UUID, str]]:
 def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
     """End a run with an error that is not one of its nodes', if it is still held at `epoch`.
 
-    Its nodes that were running are cancelled, as in every other end of a run.
+    Its nodes that were running or waited for their next attempt are cancelled, as in every other end of a run.
     """
     now = datetime.now(UTC)
     with write_transaction():
@@ -210,7 +210,7 @@ def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
         if run is None or run.status in RUN_ENDED:
             return
         progress = _progress(run)
-        for data in _cancel_running(run, now, progress):
+        for data in _cancel_unsettled(run, now, progress):
             _append(run, EventType.NODE_AFTER, data, now)
         duration = duration_ms(run.started_at, now) if run.started_at else None
         end = {"durationMs": duration, "finishedAt": iso(now), "progress": progress}
@@ -221,8 +221,14 @@ def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
         run.save()
 
 
-def _cancel_running(run: Execution, now: datetime, progress: dict[str, int]) -> Iterator[dict[str, object]]:
-    """Settle what was running; yields the data of its events, and counts it in `progress`."""
+def _cancel_unsettled(run: Execution, now: datetime, progress: dict[str, int]) -> Iterator[dict[str, object]]:
+    """Settle what was running or waiting; yields the data of its events, and counts it in `progress`."""
+    waiting = NodeExecution.objects.filter(execution=run, retry_at__isnull=False).exclude(Exists(_LATER))
+    for node_id, attempt in list(waiting.values_list("node_id", "attempt")):
+        # The attempt that the node waits for is cancelled below, before it starts.
+        NodeExecution.objects.create(
+            execution=run, node_id=node_id, attempt=attempt + 1, status=NodeStatus.RUNNING, started_at=now
+        )
     for row in NodeExecution.objects.filter(execution=run, status=NodeStatus.RUNNING).order_by("id"):
         row.status, row.finished_at, row.progress = NodeStatus.CANCELED, now, None
         row.save(update_fields=["status", "finished_at", "progress"])
@@ -247,7 +253,12 @@ def _append(run: Execution, type: EventType, data: dict[str, object], at: dateti
     ExecutionEvent.objects.create(execution=run, seq=run.last_seq, type=type.value, data=text, created_at=at)
 
 
+_LATER = NodeExecution.objects.filter(
+    execution=OuterRef("execution"), node_id=OuterRef("node_id"), attempt__gt=OuterRef("attempt")
+)
+"""Later attempts at the same node."""
+
+
 def _progress(run: Execution) -> dict[str, int]:
     settled = NodeExecution.objects.filter(execution=run, status__in=NODE_SETTLED, retry_at=None)
-    later = NodeExecution.objects.filter(execution=run, node_id=OuterRef("node_id"), attempt__gt=OuterRef("attempt"))
-    return {"done": settled.exclude(Exists(later)).count(), "total": len(node_names(run.flow_version.graph))}
+    return {"done": settled.exclude(Exists(_LATER)).count(), "total": len(node_names(run.flow_version.graph))}

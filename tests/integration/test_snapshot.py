@@ -147,6 +147,27 @@ def test_the_law_holds_for_a_run_that_fails_outside_of_its_nodes(author: User, s
     assert final["progress"] == {"done": 3, "total": 4}
 
 
+def test_a_retry_that_is_waited_for_ends_with_a_run_that_fails_outside_of_its_nodes(
+    author: User, scripts: Scripts
+) -> None:
+    async def fail(ctx: NodeContext) -> None:
+        raise NodeError("not now")
+
+    scripts["a"] = fail
+    graph = scripted_chain("a", "b", a={"retry": {"max_attempts": 2, "backoff": 60, "max_delay": 60}})
+    run = start_execution(make_flow(author, graph), input_data={}, requester=None, mode=Mode.API)
+    deadline = time.monotonic() + 20
+    seen = [snapshot(run.pk)]
+    while seen[-1]["nodes"]["a"]["status"] != "waiting":
+        seen.append(snapshot(run.pk))
+        assert time.monotonic() < deadline
+    claims.fail(run.pk, Execution.objects.get(pk=run.pk).epoch, {"type": "Fault", "message": "no", "hint": ""})
+    assert_law(run, seen)
+    final = snapshot(run.pk)
+    assert (final["nodes"]["a"]["status"], final["nodes"]["a"]["attempt"]) == ("canceled", 2)
+    assert final["progress"] == {"done": 2, "total": 3}
+
+
 def test_the_law_holds_for_a_retry_also_before_its_first_event(author: User, scripts: Scripts) -> None:
     async def fail(ctx: NodeContext) -> None:
         raise NodeError("not now")
