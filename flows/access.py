@@ -22,6 +22,16 @@ def may_edit(user: Viewer, flow: Flow) -> bool:
     return _owns(user, flow) or _has_permission(user, "flows.change_flow")
 
 
+def may_run(user: Viewer, flow: Flow) -> bool:
+    """Its owner, or one with the permission `executions.add_execution`: whose request to start a run is not refused."""
+    return _owns(user, flow) or _has_permission(user, "executions.add_execution")
+
+
+def may_control_runs(user: Viewer, flow: Flow) -> bool:
+    """Its owner, or one with the permission `executions.change_execution`: who may stop and retry the flow's runs."""
+    return _owns(user, flow) or _has_permission(user, "executions.change_execution")
+
+
 def may_delete(user: Viewer, flow: Flow) -> bool:
     """Its owner, or one with the permission `flows.delete_flow`."""
     return _owns(user, flow) or _has_permission(user, "flows.delete_flow")

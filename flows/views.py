@@ -14,13 +14,12 @@ from django.shortcuts import get_object_or_404, render
 from django.utils.decorators import method_decorator
 from django.views.decorators.http import require_safe
 
-from flows.access import may_edit, visible_flows
+from flows.access import may_control_runs, may_edit, may_run, visible_flows
 from flows.drawing import drawing_of
 from flows.forms import describe_node_type
 from flows.layout import Drawing
 from flows.models import Flow, FlowVersion
 from flows.node_types import registry
-from flows.versions import newest_version
 
 FLOWS_ON_A_PAGE = 50
 
@@ -71,13 +70,15 @@ def flow_list(request: HttpRequest) -> HttpResponse:
 def flow_edit(request: HttpRequest, flow_id: int) -> HttpResponse:
     """The newest version of a flow, drawn; the page's script makes it live. 404 for a flow the user may not see."""
     flow = get_object_or_404(visible_flows(request.user), pk=flow_id)
-    version = newest_version(flow)
+    version = flow.versions.order_by("number").last() or _before_the_first(flow)
     drawing = drawing_of(version)
     context = {
         "flow": flow,
         "version": version,
         "drawing": drawing,
         "may_edit": may_edit(request.user, flow),
+        "may_run": may_run(request.user, flow),
+        "may_control_runs": may_control_runs(request.user, flow),
         "node_types": _types_of(drawing),
         "editor_data": editor_data(flow, version, drawing, editable=may_edit(request.user, flow)),
     }
@@ -95,6 +96,11 @@ def editor_data(flow: Flow, version: FlowVersion, drawing: Drawing, *, editable:
         "graph": {"nodes": nodes, "edges": version.graph.get("edges", [])},
         "types": {node_type["name"]: node_type for node_type in _types_of(drawing)},
     }
+
+
+def _before_the_first(flow: Flow) -> FlowVersion:
+    """What stands for the version of a flow that was never saved: an empty graph, on which the first one is drawn."""
+    return FlowVersion(flow=flow, number=0, graph={"nodes": [], "edges": []})
 
 
 def _types_of(drawing: Drawing) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
 
+from executions.models import Execution
 from flows.models import Flow
 from flows.versions import create_flow, save_version
 
@@ -195,6 +196,61 @@ def test_who_may_see_all_flows_reads_them_and_who_may_not_change_one_cannot_save
     html = edit_page(client, flow)
     assert "data-save" not in {name for _, attributes in Elements(html).found for name in attributes}
     assert not editor_data(html)["editable"]
+
+
+def test_a_flow_that_was_never_saved_is_an_empty_page_on_which_the_first_version_is_saved(
+    page: Client, owner: User
+) -> None:
+    flow = Flow.objects.create(owner=owner, name="Bare", slug="bare")
+    html = edit_page(page, flow)
+    data = editor_data(html)
+    assert data["graph"] == {"nodes": [], "edges": []}
+    assert "This flow has no nodes yet" in html
+    change = {"graph": GRAPH, "base": data["version"]}
+    response = page.patch(f"/api/v1/flows/{flow.pk}", change, content_type="application/json")
+    assert response.status_code == 200
+    assert editor_data(edit_page(page, flow))["version"] == 1
+
+
+COMMANDS = {"pause", "resume", "cancel", "retry"}
+
+
+@pytest.mark.parametrize(
+    ("permissions", "offered"),
+    [
+        ([], set()),
+        (["add_execution"], {"run"}),
+        (["change_execution"], COMMANDS),
+        (["change_flow"], {"save"}),
+        (["add_execution", "change_execution", "change_flow"], {"save", "run", *COMMANDS}),
+    ],
+)
+def test_what_the_api_would_refuse_is_not_offered(
+    client: Client, flow: Flow, permissions: list[str], offered: set[str]
+) -> None:
+    viewer = User.objects.create_user("viewer")
+    seeing = ["view_flow", "view_execution"]
+    viewer.user_permissions.set(Permission.objects.filter(codename__in=[*seeing, *permissions]))
+    client.force_login(viewer)
+    elements = Elements(edit_page(client, flow))
+    actions = {str(each["data-action"]) for each in elements.with_attribute("data-action")}
+    assert actions | ({"save"} if elements.with_attribute("data-save") else set()) == offered
+    assert bool(elements.with_attribute("data-input-form")) == ("run" in offered)
+    assert {action for action, status in answers(client, flow).items() if status != 403} == offered
+
+
+def answers(client: Client, flow: Flow) -> dict[str, int]:
+    """The status of the API's answer to each of what the page has a button for."""
+    ended = Execution.objects.create(flow=flow, flow_version=flow.versions.get(), status="success", mode="manual")
+    asked = {"run": ("executions", {"flow_id": flow.pk, "input_data": "refused, but not forbidden"})}
+    asked |= {command: (f"executions/{ended.pk}/{command}", {"from": "nowhere"}) for command in COMMANDS}
+    statuses = {
+        action: client.post(f"/api/v1/{path}", body, content_type="application/json").status_code
+        for action, (path, body) in asked.items()
+    }
+    change = {"graph": GRAPH, "base": 1}
+    saved = client.patch(f"/api/v1/flows/{flow.pk}", change, content_type="application/json")
+    return {**statuses, "save": saved.status_code}
 
 
 def test_the_list_shows_ones_own_flows(page: Client, flow: Flow) -> None:

@@ -97,7 +97,7 @@ function dialogNamed(name) {
 const inputText = document.querySelector("[data-input-text]");
 const inputError = document.querySelector("[data-input-error]");
 
-document.querySelector("[data-input-form]").addEventListener("submit", (event) => {
+document.querySelector("[data-input-form]")?.addEventListener("submit", (event) => {
   const problem = readInput();
   inputError.textContent = problem;
   inputError.hidden = problem === "";

@@ -184,7 +184,9 @@ export class RunControl extends EventTarget {
   }
 
   #admitted() {
-    return this.state === null ? NOT_RUN : (ADMITTED[this.state.status] ?? NOT_RUN);
+    const actions = this.state === null ? NOT_RUN : (ADMITTED[this.state.status] ?? NOT_RUN);
+    // Who may not do something has no button for it, and no key either.
+    return actions.filter((action) => this.#page.querySelector(`[data-action="${action}"]`) !== null);
   }
 
   #offer(actions) {

@@ -113,7 +113,8 @@ export class Saver extends EventTarget {
     this.#button.classList.toggle("primary", isChanged);
     state.dataset.kind = isChanged ? "dirty" : "saved";
     state.textContent = this.#isSending ? "Saving…" : isChanged ? "Unsaved changes" : "";
-    this.#page.querySelector("[data-run-label]").textContent = isChanged ? "Save and run" : "Run";
+    const run = this.#page.querySelector("[data-run-label]");
+    if (run) run.textContent = isChanged ? "Save and run" : "Run";
   }
 }
 
