@@ -148,6 +148,59 @@ def test_a_run_that_was_started_elsewhere_is_shown_on_load(page: Page, site: Sit
     expect_status(page, wait_1="canceled")
 
 
+def test_runs_started_elsewhere_are_followed_by_a_page_that_is_open_and_what_is_unsaved_stays(
+    page: Page, site: Site
+) -> None:
+    flow_id = site.create_flow(waits(30))
+    open_flow(page, flow_id)
+    card(page, "wait-1").click()
+    page.locator("#param-seconds").fill("7")
+    for _ in range(2):
+        run = site.answer("POST", "executions", {"flow_id": flow_id, "input_data": {}})
+        expect_status(page, wait_1="running")
+        site.answer("POST", f"executions/{run['id']}/cancel", {})
+        expect_status(page, wait_1="canceled")
+    expect(page.locator("#param-seconds")).to_have_value("7")
+    expect(page.get_by_text("Unsaved changes")).to_be_visible()
+    assert site.flow(flow_id)["version"] == 1
+
+
+def test_a_run_started_in_one_tab_is_live_in_the_other(context: BrowserContext, page: Page, site: Site) -> None:
+    flow_id = site.create_flow(waits(30))
+    other = context.new_page()
+    open_flow(other, flow_id)
+    open_flow(page, flow_id)
+    button(page, "Run").click()
+    expect_status(other, wait_1="running")
+    button(page, "Cancel").click()
+    expect_status(other, wait_1="canceled")
+
+
+def test_a_followed_run_is_not_left_for_a_newer_one(page: Page, site: Site) -> None:
+    flow_id = site.create_flow(waits(30))
+    open_flow(page, flow_id)
+    button(page, "Run").click()
+    expect_status(page, wait_1="running")
+    newer = site.answer("POST", "executions", {"flow_id": flow_id, "input_data": {}})
+    site.answer("POST", f"executions/{newer['id']}/cancel", {})
+    with page.expect_request(re.compile(f"executions/{newer['id']}$")):  # only then is the newer one asked for
+        expect_status(page, wait_1="running")
+        button(page, "Cancel").click()
+        expect(page.get_by_text("The run was canceled.")).to_be_visible()
+    expect_run_status(page, "canceled")
+
+
+def test_a_run_of_another_version_leaves_what_it_does_not_have_idle(page: Page, site: Site) -> None:
+    flow_id = site.create_flow(waits(0.1, 0.1))
+    open_flow(page, flow_id)
+    button(page, "Run").click()
+    expect_status(page, wait_1="success", wait_2="success")
+    site.answer("PATCH", f"flows/{flow_id}", {"graph": waits(0.2), "base": 1})
+    site.answer("POST", "executions", {"flow_id": flow_id, "input_data": {}})
+    expect_status(page, wait_1="success", wait_2="idle")
+    expect(page.locator("[data-run-count]")).to_have_text("2 / 2")
+
+
 def test_pause_resume_and_cancel_are_offered_as_the_status_admits(page: Page, site: Site) -> None:
     open_flow(page, site.create_flow(waits(0.8, 30)))
     expect(button(page, "Run")).to_be_visible()

@@ -7,6 +7,7 @@ import { Messages } from "./messages.js";
 import { Panel } from "./panel.js";
 import { RunControl } from "./run.js";
 import { Saver } from "./save.js";
+import { RunWatch } from "./watch.js";
 
 const NARROW = matchMedia("(width <= 760px)");
 
@@ -19,6 +20,7 @@ const canvas = new Canvas(document.querySelector("[data-graph]"), { document: fl
 const panel = new Panel(panelElement, { document: flowDocument, types, editable });
 const saver = new Saver(document, { flow, document: flowDocument, messages });
 const run = new RunControl(document, { flow, document: flowDocument, messages, beforeRun: () => saver.save() });
+const watch = new RunWatch({ flowId: flow.id, look: () => run.showNewest() });
 
 /** How much of the drawing the dock and, on a narrow page, the panel lie over, when they have come to rest. */
 function covered() {
@@ -49,7 +51,10 @@ panel.addEventListener("closed", ({ detail }) => {
   canvas.focus(detail.id);
 });
 
-run.addEventListener("started", () => canvas.followRun());
+run.addEventListener("started", () => {
+  canvas.followRun();
+  watch.announce();
+});
 
 run.addEventListener("state", () => {
   panel.update(run.state);
@@ -142,4 +147,5 @@ const isTyping = (element) => element.closest?.("input, textarea, select, [conte
 
 NARROW.addEventListener("change", () => canvas.showStart());
 stage.dataset.ready = "";
-run.showNewest();
+run.showNewest().catch((problem) => messages.failure(problem));
+watch.start();

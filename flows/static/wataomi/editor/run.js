@@ -18,6 +18,8 @@ const ADMITTED = {
   canceled: ["retry", "run"],
 };
 const NOT_RUN = ["run"];
+/** Milliseconds in which a button that came by itself is not pressed: the click was on its way to another one. */
+const UNEXPECTED = 400;
 const STATUS_TEXTS = { null: "not run yet" };
 
 export class RunControl extends EventTarget {
@@ -27,6 +29,8 @@ export class RunControl extends EventTarget {
   #messages;
   #banner;
   #following = null;
+  #blank = {};
+  #offeredBefore = { until: -Infinity, actions: [] };
   #shownStatus = null;
   #isWatched = false;
   #isBusy = false;
@@ -61,16 +65,25 @@ export class RunControl extends EventTarget {
     this.#offer(NOT_RUN);
   }
 
-  /** Show the flow's newest run, and go on with it live when it is under way. */
+  /**
+   * Show the flow's newest run when it is newer than the one that is shown, and go on with it live when it is under way.
+   * A run that is followed, or being started, is left alone. Raises ApiError.
+   */
   async showNewest() {
-    try {
-      const { results } = await get(`flows/${this.#flow.id}/executions?page_size=1`);
-      if (results.length === 0 || this.state !== null) return;
-      const execution = await get(`executions/${results[0].id}`);
-      if (this.state === null) this.#show(execution.state, execution);
-    } catch (problem) {
-      this.#messages.failure(problem);
-    }
+    if (!this.#isFree()) return;
+    const shown = this.state;
+    const { results } = await get(`flows/${this.#flow.id}/executions?page_size=1`);
+    if (results.length === 0 || !isNewer(results[0].id, shown?.executionId)) return;
+    const execution = await get(`executions/${results[0].id}`);
+    if (!this.#isFree() || this.state?.executionId !== shown?.executionId) return;
+    this.#offeredBefore = { until: performance.now() + UNEXPECTED, actions: this.#admitted() };
+    this.#show(execution.state, execution);
+    if (shown !== null) this.#messages.announce("A run that was started elsewhere is shown.");
+  }
+
+  /** Whether another run may take the place of the one that is shown. */
+  #isFree() {
+    return !this.#isBusy && this.#following === null;
   }
 
   /** @param {"run"|"pause"|"resume"|"cancel"|"retry"} action */
@@ -94,6 +107,7 @@ export class RunControl extends EventTarget {
     button.addEventListener("keydown", (event) => event.repeat && event.preventDefault());
     button.addEventListener("click", (event) => {
       if (event.detail > 1 && this.#pressed !== action) return;
+      if (performance.now() < this.#offeredBefore.until && !this.#offeredBefore.actions.includes(action)) return;
       this.#pressed = action;
       this.perform(action);
     });
@@ -114,15 +128,16 @@ export class RunControl extends EventTarget {
   #follow(execution) {
     this.#messages.clear();
     this.#isWatched = true;
-    const ids = this.#document.graph.nodes.map((node) => node.id);
     this.dispatchEvent(new CustomEvent("started"));
-    this.#show(emptyState(ids, execution.id), execution);
+    this.#show(emptyState(this.#nodeIds(), execution.id), execution);
     this.#messages.announce("The flow is running.");
   }
 
   #show(state, execution) {
     this.#following?.close();
+    this.#following = null;
     this.#shownStatus = null;
+    this.#blank = emptyState(this.#nodeIds()).nodes;
     this.#link(execution.id);
     this.#paint(state);
     if (RUN_ENDED.has(state.status)) return;
@@ -137,6 +152,7 @@ export class RunControl extends EventTarget {
 
   #connection(connection, detail) {
     this.#banner.show(connection, detail);
+    if (connection === "ended") this.#following = null;
     const isGivenUp = connection === "ended" && !["finished", "aborted"].includes(detail.code);
     if (isGivenUp) this.#messages.toast(detail.message, { status: "error" });
     // A stream that ended without its last event: whoever has the truth is asked.
@@ -150,8 +166,9 @@ export class RunControl extends EventTarget {
 
   #paint(state) {
     const status = this.#shownStatus;
-    this.state = state;
-    bind(this.#page, state);
+    // Nodes that the run's version does not have are idle, whatever the run before did with them.
+    this.state = { ...state, nodes: { ...this.#blank, ...state.nodes } };
+    bind(this.#page, this.state);
     if (state.status !== status) this.#statusChanged(state, status !== null);
     this.dispatchEvent(new CustomEvent("state"));
   }
@@ -181,6 +198,10 @@ export class RunControl extends EventTarget {
     const tell = (open) => this.dispatchEvent(new CustomEvent("failed", { detail: { nodeId, open } }));
     this.#messages.toast(text, { status: "error", action: node ? { label: "Open node", run: () => tell(true) } : null });
     if (node) tell(false);
+  }
+
+  #nodeIds() {
+    return this.#document.graph.nodes.map((node) => node.id);
   }
 
   #admitted() {
@@ -213,5 +234,8 @@ export class RunControl extends EventTarget {
 }
 
 const SIGNS = { running: "▸ ", queued: "▸ ", success: "✓ ", error: "! ", paused: "⏸ ", canceled: "⊘ " };
+
+/** Ids of runs sort by the time they were made. */
+const isNewer = (id, shownId) => shownId === undefined || id > shownId;
 
 const titleFor = (status, name) => `${SIGNS[status] ?? ""}${name} · WataOmi`;
