@@ -29,6 +29,9 @@ RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 
 BY_SIGNAL = {signal.SIGTERM: ExitCode.TERMINATED, signal.SIGHUP: ExitCode.HUNG_UP}
 
+SILENT_ON_OUTPUT = frozenset({ExitCode.SUCCESS, ExitCode.PIPE_CLOSED})
+"""Codes that do not say that the output could not be written."""
+
 
 class PipeClosed(Exception):
     """Nobody reads what is shown any more."""
@@ -61,6 +64,8 @@ class Follower:
         self._showing = ThreadPoolExecutor(1, thread_name_prefix="view")
         self.unread = False
         """Whether nobody takes what is shown any more."""
+        self._unwritable = False
+        """Whether that is for a fault of the output, and not because its reader has ended."""
         self.stuck = False
         """Whether the view was left in the middle of an event, because its reader does not read."""
 
@@ -69,14 +74,16 @@ class Follower:
         reading = asyncio.ensure_future(self._read())
         signalled = asyncio.ensure_future(self._signals.arrived())
         try:
-            return await self._wait(reading, signalled)
+            code = await self._wait(reading, signalled)
         except PipeClosed:
-            return ExitCode.PIPE_CLOSED
+            code = ExitCode.PIPE_CLOSED
         finally:
             for task in (reading, signalled):
                 task.cancel()
             await asyncio.wait((reading, signalled))
             await self._end_showing()
+        # Whoever wanted the output must not take what is there for the whole of it.
+        return ExitCode.FAILED if self._unwritable and code in SILENT_ON_OUTPUT else code
 
     async def _wait(self, reading: asyncio.Task[Event | None], signalled: asyncio.Task[int]) -> ExitCode:
         done, _ = await asyncio.wait((reading, signalled), timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -153,6 +160,7 @@ class Follower:
         except OSError as error:
             self.unread = True
             if error.errno != errno.EPIPE:
+                self._unwritable = True
                 self._say(f"The output cannot be written: {error.strerror or error}.")
             if self._cancel is None:
                 raise PipeClosed from error

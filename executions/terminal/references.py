@@ -13,6 +13,8 @@ MOST_DIGITS = 18
 
 LISTED = 10
 COMPARED = 1000
+LONGEST = 40
+"""Characters that are shown of a slug; a longer one is recognised by its beginning, and named by its id."""
 
 
 class UnknownReference(Exception):
@@ -27,7 +29,7 @@ def find_flow(reference: str) -> Flow:
             return flow
     flow = Flow.objects.filter(slug=reference).first()
     if flow is None:
-        raise UnknownReference(f"There is no flow {reference!r}. {_instead(reference)}")
+        raise UnknownReference(f"There is no flow {_short(reference)!r}. {_instead(reference)}")
     return flow
 
 
@@ -37,9 +39,14 @@ def _instead(reference: str) -> str:
         return "There are no flows at all yet."
     close = get_close_matches(reference.lower(), known, n=3)
     if close:
-        return f"Did you mean {' or '.join(close)}?"
-    listed = ", ".join(f"{pk} {slug}" for slug, pk in list(known.items())[:LISTED])
+        meant = (slug if len(slug) <= LONGEST else f"{known[slug]} {_short(slug)}" for slug in close)
+        return f"Did you mean {' or '.join(meant)}?"
+    listed = ", ".join(f"{pk} {_short(slug)}" for slug, pk in list(known.items())[:LISTED])
     return f"Flows: {listed}{', and more' if len(known) > LISTED else ''}."
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 3]}..."
 
 
 def find_run(reference: str) -> Execution:

@@ -93,9 +93,13 @@ class RunTree:
         if not ended and width >= WIDTH_FOR_DETAILS and progress["total"]:
             bar = self.signs.bar(progress["done"] / progress["total"], BAR_WIDTH)
         tail = "  ".join(part for part in (status, took, bar, share) if part)
-        room = max(8, width - cell_len(tail) - 4)
-        line = self._line(status, now, _fit(self.title, min(room, cell_len(self.title)), self.signs), style="bold")
-        return line.append(f"  {tail}", style=STYLES[status] if ended else "")
+        if SIGN_WIDTH + cell_len(tail) > width:
+            # The sign says the status too.
+            tail = "  ".join(part for part in (took, share) if part)
+        room = width - SIGN_WIDTH - GAP - cell_len(tail)
+        title = _fit(self.title, min(room, cell_len(self.title)), self.signs) + "  " if room > 0 else ""
+        line = self._line(status, now, title, style="bold")
+        return line.append(tail, style=STYLES[status] if ended else "")
 
     def _branch(self, node_id: str, node: Data, width: int, now: float) -> Branch:
         status = node["status"]

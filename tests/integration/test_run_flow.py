@@ -8,6 +8,8 @@ import json
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +28,8 @@ from executions.statuses import RUN_ENDED
 from flows.models import Flow, FlowVersion
 from tests.integration.execution_data import chain_of, executor, journal_of, status_of, wait_for_status  # noqa: F401
 from tests.integration.flow_data import cyclic_graph
-from tests.integration.terminal_command import Command
+from tests.integration.terminal_command import Command, command_environment
+from tests.servers import PROJECT
 
 Start = Callable[..., Command]
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -184,6 +187,14 @@ def test_wrong_usage_is_said_and_nothing_is_started(arguments: list[str], messag
     assert not Execution.objects.exists()
 
 
+def test_a_slug_that_is_very_long_is_told_by_its_id_and_its_beginning() -> None:
+    flow = make_flow(("noop", {}), slug="long-" * 39 + "slug")
+    shown = f"{flow.pk} {('long-' * 39)[:37]}..."
+    assert f"Flows: {shown}." in str(failure_of("elsewhere"))
+    meant = str(failure_of(flow.slug[:-1]))
+    assert f"Did you mean {shown}?" in meant and len(meant) < 150
+
+
 def test_a_run_of_another_flow_is_not_watched_as_one_of_this() -> None:
     one, other = make_flow(("noop", {})), make_flow(("noop", {}), slug="other")
     call_command("run_flow", str(one.pk), stdout=io.StringIO())
@@ -317,6 +328,24 @@ def test_when_nobody_reads_the_output_the_run_goes_on_without_a_word(command: St
     assert shown.end() == 0
     assert status_of(run_of(flow).pk) == "success"
     assert shown.stderr == "printed by a node\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="There is no /dev/full here.")
+@pytest.mark.parametrize("watched", [False, True])
+def test_an_output_that_cannot_be_written_ends_it_with_1_though_the_run_succeeds(
+    watched: bool, transactional_db: None
+) -> None:
+    flow = make_flow(("noop", {}))
+    if watched:
+        call_command("run_flow", str(flow.pk), stdout=io.StringIO())
+    arguments = ["--watch", str(run_of(flow).pk)] if watched else [str(flow.pk)]
+    command = [sys.executable, "manage.py", "run_flow", *arguments, "--json"]
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            command, cwd=PROJECT, env=command_environment(), stdin=subprocess.DEVNULL, stdout=full, stderr=-1, timeout=60
+        )
+    assert (ended.returncode, ended.stderr.decode().count("The output cannot be written: ")) == (1, 1)
+    assert status_of(run_of(flow).pk) == "success"
 
 
 def test_a_reader_that_does_not_read_keeps_no_signal_from_being_obeyed(command: Start) -> None:

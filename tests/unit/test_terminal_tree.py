@@ -85,6 +85,21 @@ def test_no_line_is_wider_than_the_terminal(width: int, whole: bool) -> None:
         assert len(lines) == 7
 
 
+@pytest.mark.parametrize(
+    ("width", "root"),
+    [
+        (30, "⠋ Flow v3  running  4.0 s  1/2"),
+        (28, "⠋ Flow…  running  4.0 s  1/2"),
+        (24, "⠋ …  running  4.0 s  1/2"),
+        (23, "⠋ running  4.0 s  1/2"),
+        (20, "⠋ Flow…   4.0 s  1/2"),
+    ],
+)
+def test_on_a_very_narrow_terminal_the_title_gives_way_to_the_count(width: int, root: str) -> None:
+    run = Events("Start", "Later")
+    assert drawn(run.started(), run.after("n0"), width=width)[0] == root
+
+
 def test_retries_skipped_and_failed_nodes_are_told_apart_by_their_signs() -> None:
     run = Events("Fetch", "Skip", "Broken")
     lines = drawn(

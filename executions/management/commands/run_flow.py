@@ -34,7 +34,7 @@ from flows.models import Flow
 
 EPILOG = """exit codes:
   0    the run succeeded
-  1    the run failed (or the database cannot be used)
+  1    the run failed (or the database cannot be used, or the output cannot be written)
   2    wrong usage: no such flow or run, an input that is no JSON object
   3    the flow is invalid or inactive
   124  the run took longer than --timeout and was canceled
