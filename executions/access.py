@@ -42,5 +42,10 @@ def may_control(user: AnyUser, execution: Execution) -> bool:
     return execution.flow.owner_id == user.pk or _has_perm(user, "executions.change_execution")
 
 
+def may_control_any(user: AnyUser) -> bool:
+    """Whether there can be a run that the user may command: of an own flow, or with `executions.change_execution`."""
+    return _has_perm(user, "executions.change_execution") or Flow.objects.filter(owner_id=user.pk).exists()
+
+
 def _has_perm(user: AnyUser, permission: str) -> bool:
     return isinstance(user, User) and user.has_perm(permission)

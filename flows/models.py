@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.urls import reverse
 
 from flows.fields import JSONTextField
 
 
+def check_printable(name: str) -> None:
+    """Raises ValidationError for a name with characters that would turn around, hide or break what stands beside it."""
+    if not name.isprintable():
+        raise ValidationError("A flow's name has printable characters only, in one line.", code="not_printable")
+
+
 class Flow(models.Model):
     """What people draw. `head` is the number of its newest version."""
 
-    name = models.CharField(max_length=200)
+    name = models.CharField(max_length=200, validators=[check_printable])
     slug = models.SlugField(max_length=200, unique=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="flows")
     active = models.BooleanField(default=True, help_text="An inactive flow starts no new run.")

@@ -105,6 +105,7 @@ class FlowFilter(SimpleListFilter):
 
     title = "flow"
     parameter_name = "flow"
+    template = "admin/executions/flow_filter.html"
 
     def lookups(self, request: HttpRequest, model_admin: ModelAdmin[Any]) -> Choices:
         flows = list(visible_flows(request.user).order_by("-updated_at")[:LISTED_FLOWS])

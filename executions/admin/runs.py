@@ -17,7 +17,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.views.decorators.http import require_POST, require_safe
 
-from executions.access import may_control, visible_executions
+from executions.access import may_control, may_control_any, visible_executions
 from executions.admin.columns import duration_column, id_column, short_id, status_chip, time_column
 from executions.admin.filters import CreatedFilter, FlowFilter, ModeFilter, RunStatusFilter
 from executions.admin.history import HistoryAdmin, person
@@ -56,7 +56,7 @@ class ExecutionAdmin(HistoryAdmin):
     @admin.display(description="Flow")
     def flow_and_version(self, execution: Execution) -> SafeString:
         number = execution.flow_version.number
-        return format_html('{} <span class="wo-quiet">v{}</span>', execution.flow.name, number)
+        return format_html('<bdi>{}</bdi> <span class="wo-quiet">v{}</span>', execution.flow.name, number)
 
     @admin.display(description="Started (UTC)")
     def started(self, execution: Execution) -> SafeString | str:
@@ -65,6 +65,9 @@ class ExecutionAdmin(HistoryAdmin):
     @admin.display(description="Duration")
     def duration(self, execution: Execution) -> str:
         return duration_column(execution.started_at, execution.finished_at)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return super().get_actions(request) if may_control_any(request.user) else {}
 
     @admin.action(description="Pause selected runs")
     def pause_selected(self, request: HttpRequest, queryset: QuerySet[Execution]) -> None:

@@ -227,11 +227,30 @@ def test_selected_runs_are_canceled_and_those_that_cannot_be_are_named(operator:
 
 
 def test_who_may_only_look_cancels_nothing(viewer: User, flow: Flow) -> None:
+    create_flow(owner=viewer, name="Own", graph_json=graph_of(1))
     run = make_run(flow, "running")
     chosen = {"action": "cancel_selected", "_selected_action": [str(run.pk)], "index": 0}
     page = logged_in(viewer).post(RUNS, chosen, follow=True).content.decode()
     assert "You may see this run, but not control it." in page
     assert not Command.objects.exists()
+
+
+def test_who_can_command_no_run_is_offered_no_commands(viewer: User, operator: User, owner: User, flow: Flow) -> None:
+    run = make_run(flow, "running")
+    offer = 'value="cancel_selected"'
+    assert offer not in logged_in(viewer).get(RUNS).content.decode()
+    assert all(offer in logged_in(user).get(RUNS).content.decode() for user in (operator, owner))
+    chosen = {"action": "cancel_selected", "_selected_action": [str(run.pk)], "index": 0}
+    assert logged_in(viewer).post(RUNS, chosen).status_code == 200
+    assert not Command.objects.exists()
+
+
+def test_the_name_of_a_flow_stands_by_itself_in_the_list_of_runs(owner: User) -> None:
+    """A name that reads from right to left turns nothing around but itself (Unicode Standard Annex 9, 2.4)."""
+    make_run(create_flow(owner=owner, name="שלום", graph_json=graph_of(1)))
+    page = logged_in(owner).get(RUNS).content.decode()
+    assert '<bdi>שלום</bdi> <span class="wo-quiet">v1</span>' in page
+    assert 'title="שלום"><bdi>שלום</bdi></a>' in page
 
 
 # -- a run's page -----------------------------------------------------------------------------------------------------
@@ -448,6 +467,13 @@ def test_a_flow_is_renamed_and_switched_off_and_its_head_stays(owner: User, flow
     assert client.post(f"{FLOWS}{flow.pk}/change/", {"name": "New name"}).status_code == 302
     saved = Flow.objects.get()
     assert (saved.name, saved.active, saved.head, saved.owner, saved.slug) == ("New name", False, 2, owner, flow.slug)
+
+
+def test_a_flow_gets_no_name_that_cannot_be_printed(owner: User, flow: Flow) -> None:
+    page = logged_in(owner).post(f"{FLOWS}{flow.pk}/change/", {"name": "Report\u202etxt.exe", "active": "on"})
+    assert "printable characters only" in page.content.decode()
+    flow.refresh_from_db()
+    assert flow.name == "Three waits"
 
 
 def test_an_owner_is_chosen_by_who_may_see_the_users(owner: User, flow: Flow) -> None:

@@ -93,6 +93,19 @@ def test_bad_values_are_refused_with_their_field(client: APIClient, values: dict
     assert Flow.objects.count() == 1
 
 
+@pytest.mark.parametrize("character", ["\u202e", "\u2066", "\u200b", "\n", "\x1b"])
+def test_a_name_that_cannot_be_printed_is_refused(client: APIClient, character: str) -> None:
+    name = f"Report{character}txt.exe"
+    flow = post_flow(client)
+    for response in (
+        client.post(FLOWS, {"name": name, "graph": graph_of(1)}),
+        client.patch(f"{FLOWS}/{flow['id']}", {"name": name}),
+    ):
+        assert response.status_code == 400
+        assert response.json() == {"name": ["A flow's name has printable characters only, in one line."]}
+    assert Flow.objects.get().name == "Flow"
+
+
 def test_a_cycle_is_refused_by_its_path_and_nothing_is_written(client: APIClient) -> None:
     response = client.post(FLOWS, {"name": "Circle", "graph": cyclic_graph()})
     assert response.status_code == 400
@@ -213,6 +226,8 @@ def test_name_slug_and_active_change_without_a_base(client: APIClient) -> None:
     [
         ("patch", {"graph": graph_of(2)}, "base"),
         ("patch", {"graph": graph_of(2), "base": "one"}, "base"),
+        ("patch", {"graph": graph_of(2), "base": "١"}, "base"),
+        ("patch", {"graph": {"nodes": [{"id": "a", "type": "manual", "params": {"n": 2**70}}]}, "base": 1}, "graph"),
         ("patch", {"graph": graph_of(2), "base": -1}, "base"),
         ("patch", {"graph": graph_of(2), "base": None}, "base"),
         ("put", {"name": "F", "base": 1}, "graph"),

@@ -342,7 +342,13 @@ def test_an_output_that_cannot_be_written_ends_it_with_1_though_the_run_succeeds
     command = [sys.executable, "manage.py", "run_flow", *arguments, "--json"]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(
-            command, cwd=PROJECT, env=command_environment(), stdin=subprocess.DEVNULL, stdout=full, stderr=-1, timeout=60
+            command,
+            cwd=PROJECT,
+            env=command_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=full,
+            stderr=-1,
+            timeout=60,
         )
     assert (ended.returncode, ended.stderr.decode().count("The output cannot be written: ")) == (1, 1)
     assert status_of(run_of(flow).pk) == "success"
