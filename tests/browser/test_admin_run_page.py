@@ -177,6 +177,50 @@ def test_reloaded_in_mid_run_the_page_shows_the_true_state_and_goes_on(run_page:
     run_page.expect_run("success")
 
 
+IS_IN_SIGHT = """nodeId => {
+  const frame = document.querySelector("[data-run-graph]").getBoundingClientRect();
+  const card = document.querySelector(`g[data-node="${nodeId}"]`).getBoundingClientRect();
+  return card.left >= frame.left && card.right <= frame.right;
+}"""
+
+
+def test_on_a_narrow_window_the_graph_is_at_the_node_that_failed(run_page: RunPage) -> None:
+    page = run_page.page
+    page.set_viewport_size({"width": 400, "height": 900})
+    run_page.start(graph_of(wait("one", 0.1), wait("two", 0.1), ("bad", "fail", {"message": "No"})))
+    run_page.expect_run("error")
+    page.wait_for_function(IS_IN_SIGHT, arg="bad")
+    page.reload()
+    page.wait_for_function(IS_IN_SIGHT, arg="bad")
+
+
+def test_on_a_narrow_window_the_graph_opens_at_the_node_that_runs(run_page: RunPage) -> None:
+    page = run_page.page
+    run_page.start(graph_of(wait("one", 0.1), wait("two", 30)))
+    run_page.expect_node("two", "running")
+    page.set_viewport_size({"width": 400, "height": 900})
+    page.reload()
+    page.wait_for_function(IS_IN_SIGHT, arg="two")
+    run_page.button("Cancel").click()
+    run_page.expect_run("canceled")
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_a_long_name_without_spaces_pushes_nothing_out_of_sight(run_page: RunPage, width: int) -> None:
+    page = run_page.page
+    page.set_viewport_size({"width": width, "height": 900})
+    flow_id = run_page.site.create_flow(graph_of(wait("one", 0.1)), "W" * 120)
+    run = run_page.site.answer("POST", "executions", {"flow_id": flow_id})["id"]
+    run_list = "/admin/executions/execution/"
+    for address in (f"{run_list}{run}/change/", f"/admin/flows/flow/{flow_id}/change/", f"{run_list}?flow={flow_id}"):
+        page.goto(address)
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    if width == 1280:
+        mode = page.locator("#result_list .field-mode").first.bounding_box()
+        filters = page.locator("#changelist-filter").bounding_box()
+        assert mode and filters and mode["x"] + mode["width"] <= filters["x"]
+
+
 @pytest.fixture
 def without_script(context: BrowserContext, context_options: dict[str, Any], site: Site) -> Iterator[Page]:
     browser = context.browser

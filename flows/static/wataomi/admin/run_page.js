@@ -38,6 +38,7 @@ class RunPage {
 
   start(state) {
     this.#paint(state);
+    this.#graph.open(state);
     this.#timeline.show(performance.getEntriesByType("navigation")[0]?.responseStart ?? 0);
     follow(state.executionId, {
       state,
@@ -50,7 +51,8 @@ class RunPage {
   #learn(event) {
     if (SETTLES.has(event.type)) this.#parts.refresh();
     if (event.data.nodeId && event.type !== "nodeExecutionProgress") this.#window.changed(event.data.nodeId);
-    if (event.type === "nodeExecutionBefore") this.#graph.reveal(event.data.nodeId);
+    const isFailure = event.type === "nodeExecutionAfter" && event.data.status === "error";
+    if (isFailure || event.type === "nodeExecutionBefore") this.#graph.reveal(event.data.nodeId);
   }
 
   #paint(state) {
