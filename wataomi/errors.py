@@ -7,6 +7,7 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponseBase, JsonResponse
 from django.views import defaults
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework.exceptions import APIException
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
@@ -27,6 +28,7 @@ def api_exception_handler(error: Exception, context: dict[str, Any]) -> Response
     return response
 
 
+@csrf_exempt  # as the rest of the API is: a write to nowhere gets this answer, and no page about a cookie
 def api_not_found(request: HttpRequest, **kwargs: object) -> JsonResponse:
     """Whatever is asked for under /api and is not there."""
     return JsonResponse(

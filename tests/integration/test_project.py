@@ -22,8 +22,10 @@ from django.db import DatabaseError
 from django.test import AsyncClient, Client
 from pytest_django.fixtures import Settings
 
+from rest_framework_simplejwt.tokens import AccessToken
 from executions.conf import ExecutionSettings, execution_settings
 from tests.servers import PROJECT, StartServer, free_port
+from tests.integration.flow_data import make_user
 from wataomi import health
 from wataomi.logs import SharedRotatingFileHandler
 from wataomi.management.commands.prepare import refuse_port_in_use
@@ -171,6 +173,17 @@ def test_a_body_over_the_limit_is_refused_with_413(client: Client, settings: Set
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer", "Bearer a b c"])
 def test_a_wrong_token_is_401_with_a_code(client: Client, header: str) -> None:
     response = client.get("/api/v1/flows", headers={"Authorization": header})
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+@pytest.mark.parametrize("path", ["/api", "/api/v1/nothing", "/api/v1/flows/x"])
+def test_a_write_to_an_unknown_address_asks_for_no_cookie(method: str, path: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    headers = {"Authorization": f"Bearer {AccessToken.for_user(make_user('author'))}"}
+    response = client.generic(method.upper(), path, b"{}", "application/json", headers=headers)
+    assert (response.status_code, response["Content-Type"]) == (404, "application/json")
+    assert response.json()["code"] == "not_found"
+
+
     assert response.status_code == 401
     assert response.json()["code"]
     assert response.json()["detail"]
