@@ -7,6 +7,9 @@ from typing import Any
 
 from django.conf import settings
 
+EXECUTORS = ("embedded",)
+"""Where runs can be executed: `embedded` is in the web process."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExecutionSettings:

@@ -8,10 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from executions.conf import ExecutionSettings, execution_settings
+from executions.conf import EXECUTORS, ExecutionSettings, execution_settings
 from wataomi.logs import LEVELS
-
-EXECUTORS = ("embedded",)
 
 
 @register()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,6 +28,15 @@ def strings(name: str, default: list[str] | None = None) -> list[str]:
     """Values separated by commas; blanks around them do not count."""
     values = [value.strip() for value in os.environ.get(name, "").split(",") if value.strip()]
     return values or default or []
+
+
+def choice(name: str, default: str, values: Sequence[str]) -> str:
+    """One of `values`, which are written in any case."""
+
+    def cast(text: str) -> str:
+        return {value.lower(): value for value in values}[text.lower()]
+
+    return _read(name, default, cast, f"one of {', '.join(values)}")
 
 
 def boolean(name: str, *, default: bool) -> bool:

@@ -11,8 +11,9 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from executions.conf import EXECUTORS
 from wataomi import environment
-from wataomi.logs import logging_configuration
+from wataomi.logs import LEVELS, logging_configuration
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 environment.read_file(BASE_DIR / ".env")
@@ -179,7 +180,7 @@ SPECTACULAR_SETTINGS = {
 # --- Runs ---------------------------------------------------------------------------------------------------------
 
 # What a run may do, and where it runs; read through `executions.conf`, which documents each.
-WATAOMI_EXECUTOR = environment.string("WATAOMI_EXECUTOR", "embedded")
+WATAOMI_EXECUTOR = environment.choice("WATAOMI_EXECUTOR", "embedded", EXECUTORS)
 WATAOMI_MAX_CONCURRENT_RUNS = environment.integer("WATAOMI_MAX_CONCURRENT_RUNS", 500, least=1)
 WATAOMI_MAX_INPUT_BYTES = environment.integer("WATAOMI_MAX_INPUT_BYTES", 1024 * 1024, least=2)
 WATAOMI_MAX_OUTPUT_BYTES = environment.integer("WATAOMI_MAX_OUTPUT_BYTES", 64 * 1024 * 1024, least=2)
@@ -206,6 +207,6 @@ WATAOMI_REQUEST_THREADS = environment.integer("WATAOMI_REQUEST_THREADS", 32, lea
 
 # --- Logs ---------------------------------------------------------------------------------------------------------
 
-WATAOMI_LOG_LEVEL = environment.string("WATAOMI_LOG_LEVEL", "INFO").upper()
+WATAOMI_LOG_LEVEL = environment.choice("WATAOMI_LOG_LEVEL", "INFO", LEVELS)
 WATAOMI_LOG_FILE = environment.string("WATAOMI_LOG_FILE", str(BASE_DIR / "logs" / "app.log"))
 LOGGING = logging_configuration(WATAOMI_LOG_LEVEL, WATAOMI_LOG_FILE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -86,6 +87,40 @@ def test_a_wrong_value_is_an_error_that_names_the_setting(name: str, value: str)
     assert result.returncode == 1
     assert name in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [("WATAOMI_EXECUTOR", "nope", "embedded"), ("WATAOMI_LOG_LEVEL", "bogus", "CRITICAL")],
+)
+def test_a_wrong_value_ends_the_start_of_a_server(name: str, value: str, expected: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "daphne", "--port", str(free_port()), "wataomi.asgi:application"],
+        cwd=PROJECT,
+        env={**os.environ, **PRODUCTION, name: value},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert result.returncode != 0
+    last = result.stderr.strip().splitlines()[-1]
+    assert f"{name} is {value!r}; it must be one of" in last
+    assert expected in last
+
+
+def test_a_level_is_written_in_any_case() -> None:
+    code = "from django.conf import settings; print(settings.WATAOMI_LOG_LEVEL, settings.LOGGING['root']['level'])"
+    result = manage("shell", "--verbosity", "0", "-c", code, WATAOMI_LOG_LEVEL="warning")
+    assert result.stdout.split() == ["WARNING", "WARNING"]
+
+
+def test_the_documentation_says_the_defaults_that_there_are() -> None:
+    text = (PROJECT / "docs/reference/settings.md").read_text()
+    rows = re.findall(r"^\| `(WATAOMI_\w+)` \| `([\d.]+)`", text, re.MULTILINE)
+    names = {"WATAOMI_MAX_BODY_BYTES": "DATA_UPLOAD_MAX_MEMORY_SIZE"}
+    assert len(rows) > 15
+    said = {name: float(value) for name, value in rows if not name.endswith("_ALLOW_PRIVATE")}
+    assert said == {name: float(getattr(django_settings, names.get(name, name))) for name in said}
 
 
 def test_the_environment_can_set_all_that_runs_read_and_else_leaves_the_defaults() -> None:
