@@ -7,6 +7,8 @@ from typing import BinaryIO
 
 import orjson
 
+from flows.json_integers import integer_beyond_64_bits, shown_path
+
 STANDARD_INPUT = "-"
 FILE = "@"
 
@@ -38,7 +40,12 @@ def _read(path: Path) -> bytes:
 
 def _parse(text: bytes, source: str) -> object:
     try:
-        return orjson.loads(text)
+        value: object = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         # The parser's message ends with the place: "line 1 column 2 (char 1)".
         raise InputUnreadable(f"{source} is not JSON: {error}.") from error
+    path = integer_beyond_64_bits(text)
+    if path is not None:
+        place = f" at {shown_path(path)}" if path else ""
+        raise InputUnreadable(f"{source} holds an integer{place} that does not fit in 64 bits; write it as text.")
+    return value

@@ -22,11 +22,11 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError
 from django.test import AsyncClient, Client
 from pytest_django.fixtures import Settings
-
 from rest_framework_simplejwt.tokens import AccessToken
+
 from executions.conf import ExecutionSettings, execution_settings
-from tests.servers import PROJECT, StartServer, free_port
 from tests.integration.flow_data import make_user
+from tests.servers import PROJECT, StartServer, free_port
 from wataomi import health
 from wataomi.logs import SharedRotatingFileHandler
 from wataomi.management.commands.prepare import refuse_port_in_use
@@ -173,6 +173,17 @@ def test_an_unknown_address_of_the_api_is_answered_in_json(client: Client, path:
     assert response.json()["code"] == "not_found"
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
+@pytest.mark.parametrize("path", ["/api", "/api/v1/nothing", "/api/v1/flows/x"])
+def test_a_write_to_an_unknown_address_asks_for_no_cookie(method: str, path: str) -> None:
+    client = Client(enforce_csrf_checks=True)
+    headers = {"Authorization": f"Bearer {AccessToken.for_user(make_user('author'))}"}
+    response = client.generic(method.upper(), path, b"{}", "application/json", headers=headers)
+    assert (response.status_code, response["Content-Type"]) == (404, "application/json")
+    assert response.json()["code"] == "not_found"
+
+
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
@@ -196,6 +207,22 @@ def test_depth_counts_lists_and_objects_inside_each_other(value: object, limit: 
     assert depth_exceeds(value, limit) is exceeds
 
 
+@pytest.mark.parametrize(
+    ("body", "field", "place"),
+    [
+        (b'{"username": 1180591620717411303424}', "username", " at username "),
+        (b'{"username": {"a": [-9223372036854775809]}}', "username", " at username.a[0] "),
+        (b"[1, 18446744073709551616]", "non_field_errors", " at [1] "),
+        (b"18446744073709551616", "non_field_errors", "The integer does "),
+    ],
+)
+def test_an_integer_that_would_become_a_float_is_refused(client: Client, body: bytes, field: str, place: str) -> None:
+    response = client.post("/api/v1/token", body, content_type="application/json")
+    assert response.status_code == 400
+    assert list(response.json()) == [field]
+    assert place in response.json()[field][0]
+
+
 def test_a_body_over_the_limit_is_refused_with_413(client: Client, settings: Settings) -> None:
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 2000
     body = json.dumps({"username": "x" * 3000, "password": "y"})
@@ -208,17 +235,6 @@ def test_a_body_over_the_limit_is_refused_with_413(client: Client, settings: Set
 @pytest.mark.parametrize("header", ["Bearer nonsense", "Bearer", "Bearer a b c"])
 def test_a_wrong_token_is_401_with_a_code(client: Client, header: str) -> None:
     response = client.get("/api/v1/flows", headers={"Authorization": header})
-@pytest.mark.django_db
-@pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
-@pytest.mark.parametrize("path", ["/api", "/api/v1/nothing", "/api/v1/flows/x"])
-def test_a_write_to_an_unknown_address_asks_for_no_cookie(method: str, path: str) -> None:
-    client = Client(enforce_csrf_checks=True)
-    headers = {"Authorization": f"Bearer {AccessToken.for_user(make_user('author'))}"}
-    response = client.generic(method.upper(), path, b"{}", "application/json", headers=headers)
-    assert (response.status_code, response["Content-Type"]) == (404, "application/json")
-    assert response.json()["code"] == "not_found"
-
-
     assert response.status_code == 401
     assert response.json()["code"]
     assert response.json()["detail"]

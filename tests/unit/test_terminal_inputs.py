@@ -35,6 +35,7 @@ def test_what_is_json_but_no_object_is_read_as_it_is() -> None:
         ("-", b"", "Standard input is not JSON"),
         ("-", b"\xff", "Standard input is not JSON"),
         ("NaN", b"", "--input is not JSON"),
+        ('{"a": [18446744073709551616]}', b"", r"--input holds an integer at a\[0\] that does not fit in 64 bits"),
         ('"\udcff"', b"", "--input is not JSON"),
         ("@/nowhere/input.json", b"", r"The file '/nowhere/input\.json' cannot be read: No such file"),
         ("@", b"", "cannot be read: Is a directory"),
