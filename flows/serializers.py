@@ -9,6 +9,7 @@ from rest_framework import serializers
 from rest_framework.validators import UniqueValidator
 
 from flows.models import Flow, FlowVersion
+from flows.whole_numbers import WholeNumberField
 
 NEW_GRAPH = {"nodes": [{"id": "start", "type": "manual", "name": "Start"}], "edges": []}
 """What a flow starts as that is posted without a graph."""
@@ -74,7 +75,7 @@ class FlowSerializer(serializers.ModelSerializer[Flow]):
     )
     version = serializers.IntegerField(source="head", read_only=True, help_text="The number of the newest version.")
     graph = HeadGraphField(required=False, help_text="Left out in a new flow: a Manual start alone.")
-    base = serializers.IntegerField(
+    base = WholeNumberField(
         write_only=True,
         required=False,
         min_value=0,

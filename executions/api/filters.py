@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import django_filters
-from django import forms
 
 from executions.models import Execution, Mode
 from executions.statuses import RunStatus
 from flows.filters import MomentFilter
+from flows.whole_numbers import WholeNumberFormField
 
 LARGEST_ID = 2**63 - 1
 """What a database can compare an id with."""
@@ -20,7 +20,7 @@ class _Statuses(django_filters.BaseInFilter, django_filters.ChoiceFilter):
 class _Identifier(django_filters.Filter):
     """The id of a row. (NumberFilter takes 1.5, and the ORM makes 1 of it.)"""
 
-    field_class = forms.IntegerField
+    field_class = WholeNumberFormField
 
 
 class FlowExecutionFilter(django_filters.FilterSet):

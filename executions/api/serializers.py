@@ -22,6 +22,7 @@ from executions.api.fields import (
 )
 from executions.models import Execution, NodeExecution
 from executions.statuses import NodeStatus, RunStatus
+from flows.whole_numbers import WholeNumberField
 
 RUN_STATUSES = [(status.value, status.value) for status in RunStatus]
 NODE_STATUSES = [(status.value, status.value) for status in NodeStatus]
@@ -97,7 +98,7 @@ class ExecutionStatusSerializer(serializers.ModelSerializer[Execution]):
 class StartSerializer(serializers.Serializer[Any]):
     """What starts a run."""
 
-    flow_id = serializers.IntegerField()
+    flow_id = WholeNumberField()
     input_data = InputField(default=dict, allow_null=True, help_text="Left out: an empty object.")
 
 

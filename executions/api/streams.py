@@ -132,8 +132,10 @@ STARTS_ANEW = (
 
 def _last_event_id(request: Request) -> tuple[int, str]:
     """The event that the client has seen last, and what it said so with. Raises ValidationError."""
-    header = request.headers.get(RESUME_HEADER, "").strip()  # empty: none (HTML, 9.2.4)
-    named, text = (RESUME_HEADER, header) if header else (RESUME_PARAMETER, request.query_params.get("after", "0"))
+    # Empty: none (HTML, 9.2.4), by either way.
+    header = request.headers.get(RESUME_HEADER, "").strip()
+    parameter = request.query_params.get(RESUME_PARAMETER, "").strip()
+    named, text = (RESUME_HEADER, header) if header else (RESUME_PARAMETER, parameter or "0")
     try:
         return sse.parse_last_event_id(text), named
     except ValueError as error:

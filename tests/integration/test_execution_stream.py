@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import timedelta
 from io import BytesIO
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.http import StreamingHttpResponse
 from django.test import AsyncClient
+from rest_framework_simplejwt.tokens import AccessToken
 
 from executions import stream
 from executions.dispatch import start_execution
@@ -207,6 +209,24 @@ async def test_an_empty_header_says_that_nothing_was_seen(
 ) -> None:
     response = await client.get(stream_of(ended), headers={**headers, "Last-Event-ID": ""})
     assert_complete(await frames_of(response))
+
+
+@pytest.mark.parametrize("query", ["?after=", "?after=%20", "?after"])
+async def test_an_empty_parameter_says_that_nothing_was_seen(
+    client: AsyncClient, ended: Execution, headers: dict[str, str], query: str
+) -> None:
+    assert_complete(await frames_of(await client.get(stream_of(ended) + query, headers=headers)))
+
+
+async def test_an_expired_token_opens_no_stream_and_says_that_it_expired(
+    client: AsyncClient, ended: Execution, author: User
+) -> None:
+    token = AccessToken.for_user(author)
+    token.set_exp(lifetime=timedelta(seconds=-1))
+    for address in (stream_of(ended), f"{EXECUTIONS}/{ended.pk}"):
+        response = await client.get(address, headers={"Authorization": f"Bearer {token}"})
+        assert (response.status_code, response["Content-Type"]) == (401, "application/json")
+        assert "expired" in json.dumps(response.json())
 
 
 @pytest.mark.parametrize("by", ["header", "parameter"])
