@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from functools import partialmethod
 from typing import IO, Any
 
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
-from django.http import HttpResponse
+from django.http import HttpResponseBase
 
 CONTENT_LENGTH = b"content-length"
 
@@ -21,8 +22,8 @@ class BodyLengthHandler(ASGIHandler):
     """
 
     def create_request(
-        self, scope: dict[str, Any], body_file: IO[bytes]
-    ) -> tuple[ASGIRequest | None, HttpResponse | None]:
+        self, scope: Mapping[str, Any], body_file: IO[bytes]
+    ) -> tuple[ASGIRequest, None] | tuple[None, HttpResponseBase]:
         if all(name != CONTENT_LENGTH for name, _ in scope["headers"]):
             body_file.seek(0, os.SEEK_END)
             length = body_file.tell()

@@ -91,7 +91,9 @@ def test_a_body_over_the_limit_is_413_however_it_is_sent(client: httpx.Client, f
 
 
 @pytest.mark.parametrize("content_type", ["multipart/form-data", "multipart/form-data; boundary=x"])
-@pytest.mark.parametrize("body", [b"{}", b'--x\r\nContent-Disposition: form-data; name="flow_id"\r\n\r\n1\r\n--x--\r\n'])
+@pytest.mark.parametrize(
+    "body", [b"{}", b'--x\r\nContent-Disposition: form-data; name="flow_id"\r\n\r\n1\r\n--x--\r\n']
+)
 def test_a_form_is_415_with_words(client: httpx.Client, content_type: str, body: bytes) -> None:
     response = client.post(EXECUTIONS, content=body, headers={"Content-Type": content_type})
     assert response.status_code == 415, response.content
