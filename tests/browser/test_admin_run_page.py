@@ -219,6 +219,12 @@ def test_a_long_name_without_spaces_pushes_nothing_out_of_sight(run_page: RunPag
         mode = page.locator("#result_list .field-mode").first.bounding_box()
         filters = page.locator("#changelist-filter").bounding_box()
         assert mode and filters and mode["x"] + mode["width"] <= filters["x"]
+        page.goto(f"/admin/flows/flow/{flow_id}/change/")
+        heading = page.locator("#content > h2").bounding_box()
+        tools = page.locator(".object-tools").bounding_box()
+        assert heading and tools and heading["x"] + heading["width"] <= tools["x"]
+        slug = page.locator(".field-slug .readonly")
+        assert slug.evaluate("element => element.getBoundingClientRect().right <= innerWidth - 20")
 
 
 @pytest.fixture
