@@ -24,6 +24,11 @@ def string(name: str, default: str = "") -> str:
     return os.environ.get(name, "").strip() or default
 
 
+def string_or_nothing(name: str, default: str) -> str:
+    """As `string`, but a variable that is set to nothing means nothing, and not the default."""
+    return os.environ.get(name, default).strip()
+
+
 def strings(name: str, default: list[str] | None = None) -> list[str]:
     """Values separated by commas; blanks around them do not count."""
     values = [value.strip() for value in os.environ.get(name, "").split(",") if value.strip()]

@@ -208,5 +208,5 @@ WATAOMI_REQUEST_THREADS = environment.integer("WATAOMI_REQUEST_THREADS", 32, lea
 # --- Logs ---------------------------------------------------------------------------------------------------------
 
 WATAOMI_LOG_LEVEL = environment.choice("WATAOMI_LOG_LEVEL", "INFO", LEVELS)
-WATAOMI_LOG_FILE = environment.string("WATAOMI_LOG_FILE", str(BASE_DIR / "logs" / "app.log"))
+WATAOMI_LOG_FILE = environment.string_or_nothing("WATAOMI_LOG_FILE", str(BASE_DIR / "logs" / "app.log"))
 LOGGING = logging_configuration(WATAOMI_LOG_LEVEL, WATAOMI_LOG_FILE)

@@ -108,6 +108,13 @@ def test_a_wrong_value_ends_the_start_of_a_server(name: str, value: str, expecte
     assert expected in last
 
 
+@pytest.mark.parametrize(("value", "handlers"), [("", "console"), ("/tmp/somewhere.log", "console,file")])
+def test_a_log_file_that_is_set_to_nothing_is_none(value: str, handlers: str) -> None:
+    code = "from django.conf import settings; print(','.join(settings.LOGGING['root']['handlers']))"
+    result = manage("shell", "--verbosity", "0", "-c", code, WATAOMI_LOG_FILE=value)
+    assert result.stdout.strip() == handlers
+
+
 def test_a_level_is_written_in_any_case() -> None:
     code = "from django.conf import settings; print(settings.WATAOMI_LOG_LEVEL, settings.LOGGING['root']['level'])"
     result = manage("shell", "--verbosity", "0", "-c", code, WATAOMI_LOG_LEVEL="warning")
