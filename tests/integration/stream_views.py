@@ -116,6 +116,32 @@ async def queries(request: HttpRequest) -> StreamingHttpResponse:
     return EventStreamResponse(content())
 
 
+async def trickle(request: HttpRequest) -> StreamingHttpResponse:
+    """Goes on at a pace that fills a client's buffers, but for some seconds not the server's socket."""
+
+    async def content() -> AsyncGenerator[bytes, None]:
+        try:
+            while True:
+                yield b"x" * 8192
+                await asyncio.sleep(0.02)
+        finally:
+            logger.info("trickle ended")
+
+    return EventStreamResponse(content())
+
+
+async def late(request: HttpRequest) -> StreamingHttpResponse:
+    """Two parts, after a while, and with a while between them."""
+
+    async def content() -> AsyncGenerator[bytes, None]:
+        await asyncio.sleep(float(request.GET["seconds"]))
+        yield b"data: 1\n\n"
+        await asyncio.sleep(float(request.GET["seconds"]))
+        yield b"data: 2\n\n"
+
+    return EventStreamResponse(content())
+
+
 async def endless(request: HttpRequest) -> StreamingHttpResponse:
     """Never waits for anything but its client."""
 
@@ -168,6 +194,8 @@ urlpatterns = [
     path("breaks-before", breaks_before),
     path("waits", waits),
     path("queries", queries),
+    path("trickle", trickle),
+    path("late", late),
     path("endless", endless),
     path("slow", slow),
     path("hangs", hangs),

@@ -16,6 +16,8 @@ import socket
 import struct
 import sys
 import termios
+import time
+from collections.abc import Awaitable
 from typing import Any
 
 from twisted.internet.interfaces import IPushProducer
@@ -47,6 +49,8 @@ class Connection:
         self._write_timeout = write_timeout
         self._attached = False
         self._lost = False
+        self._waiting = 0
+        self._taken_at = time.monotonic()
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -77,7 +81,7 @@ class Connection:
             return
         self._request.registerProducer(self, True)
         self._request.notifyFinish().addBoth(self._lose)
-        _watch_the_other_end(self._transport, self._write_timeout)
+        _watch_the_other_end(self._transport)
 
     def detach(self) -> None:
         """Stop following it: the last part of the response comes, and then the connection may serve another request."""
@@ -85,25 +89,42 @@ class Connection:
             self._request.unregisterProducer()
         self._attached = False
 
-    async def wait_until_writable(self) -> None:
-        """Return when the socket takes more. Drops a client that takes nothing for too long; then never returns.
+    async def write(self, part: Awaitable[None]) -> None:
+        """Send a part of the response, and return when the socket takes more.
 
-        The application is then told that the client has gone, and cancels who waits here.
+        Drops a client that has taken nothing for too long, also one whose socket is not full yet; then it does not
+        return. The application is told that the client has gone, and cancels who waits here.
         """
+        self._note_what_was_taken()
+        await part
+        self._waiting = self._bytes_waiting() or 0
         if self._lost:
             await asyncio.sleep(0)  # else an application that never waits could not be told
-            return
+        elif time.monotonic() - self._taken_at >= self._write_timeout:
+            await self._drop()
         while not self._writable.is_set():
-            waiting = self._bytes_waiting()
             try:
                 async with asyncio.timeout(self._write_timeout):
                     await self._writable.wait()
             except TimeoutError:
-                if self._bytes_waiting() >= waiting:
-                    path = self._request.path.decode("latin-1")
-                    logger.info("Dropped a client of %s that took nothing for %s s", path, self._write_timeout)
-                    self.abort()
-                    await self._writable.wait()
+                self._note_what_was_taken()
+                if time.monotonic() - self._taken_at >= self._write_timeout:
+                    await self._drop()
+
+    def _note_what_was_taken(self) -> None:
+        """Look whether the client has confirmed anything since the last look."""
+        waiting = self._bytes_waiting()
+        took = self._writable.is_set() if waiting is None else waiting == 0 or waiting < self._waiting
+        if took:
+            self._taken_at = time.monotonic()
+        self._waiting = waiting or 0
+
+    async def _drop(self) -> None:
+        path = self._request.path.decode("latin-1")
+        logger.info("Dropped a client of %s that took nothing for %s s", path, self._write_timeout)
+        self._writable.clear()
+        self.abort()
+        await self._writable.wait()
 
     def tell_disconnect(self) -> None:
         """Tell the application that the client has gone."""
@@ -126,30 +147,29 @@ class Connection:
     def _is_gone(self) -> bool:
         return bool(self._request.finished) or getattr(self._request, "channel", None) is None
 
-    def _bytes_waiting(self) -> int:
-        """Return how many bytes of the response the client has not confirmed yet, here and in the kernel."""
+    def _bytes_waiting(self) -> int | None:
+        """Return how many bytes of the response the client has not confirmed yet, here and in the kernel, if known."""
         transport = self._transport
         try:
             waiting = len(transport.dataBuffer) - transport.offset + transport._tempDataLen  # noqa: SLF001 -- no other way
             queued = fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, b"\0" * 4)
-        except (AttributeError, OSError):  # closed in between, or TLS, which does not say
-            return 0
+        except (AttributeError, OSError, ValueError):  # closed in between, or TLS, which does not say
+            return None
         return int(waiting) + int(struct.unpack("i", queued)[0])
 
 
-def _watch_the_other_end(transport: Any, write_timeout: float) -> None:
+def _watch_the_other_end(transport: Any) -> None:
     """Have the kernel notice a client that vanished without a word: neither Daphne nor Twisted asks it to."""
     connection = transport.getHandle()
     if connection.family not in (socket.AF_INET, socket.AF_INET6):
         return
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    # Behind our own time-out, for what stays below a full socket. Not every system has all of these.
-    unconfirmed = int(1.5 * write_timeout * 1000)
+    # No TCP_USER_TIMEOUT: Linux then drops clients too that are alive, but leave the window small for so long.
+    # Not every system has all of these.
     for name, value in (
         ("TCP_KEEPIDLE", KEEP_ALIVE_IDLE),
         ("TCP_KEEPINTVL", KEEP_ALIVE_INTERVAL),
         ("TCP_KEEPCNT", KEEP_ALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", unconfirmed),
     ):
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

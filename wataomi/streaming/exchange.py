@@ -79,8 +79,7 @@ class Exchange:
                 await self._inner_send(message)
                 return
             self._connection.attach()
-            await self._inner_send(message)
-            await self._connection.wait_until_writable()
+            await self._connection.write(self._inner_send(message))
         else:
             await self._finish(message)
 
