@@ -75,19 +75,23 @@ async def _start_paused(server: Server, flow: Flow, token: str) -> str:
     """A run that waits until all readers are there: it is paused while it waits in front of its first tick."""
     execution = await _post(server, "/api/v1/executions", token, {"flow_id": flow.pk, "input_data": {}})
     await _post(server, f"/api/v1/executions/{execution['id']}/pause", token, {})
+    while (await _call(server, "GET", f"/api/v1/executions/{execution['id']}", token))["status"] != "paused":
+        await asyncio.sleep(0.05)
     return str(execution["id"])
 
 
 async def _post(server: Server, path: str, token: str, body: object) -> dict[str, object]:
+    return await _call(server, "POST", path, token, json.dumps(body).encode())
+
+
+async def _call(server: Server, method: str, path: str, token: str, body: bytes = b"") -> dict[str, object]:
     reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    payload = json.dumps(body).encode()
-    writer.write(
-        _head("POST", path, token, f"Content-Type: application/json\r\nContent-Length: {len(payload)}") + payload
-    )
+    extra = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+    writer.write(_head(method, path, token, extra) + body)
     answer = await reader.read()
     writer.close()
     head, _, content = answer.partition(b"\r\n\r\n")
-    if b" 202 " not in head.split(b"\r\n")[0]:
+    if b" 20" not in head.split(b"\r\n")[0]:
         raise RuntimeError(f"{path}: {answer.decode()}")
     parsed: dict[str, object] = json.loads(content[content.index(b"{") : content.rindex(b"}") + 1])
     return parsed
