@@ -89,7 +89,7 @@ def _wait(ids: Sequence[UUID]) -> None:
                 time.sleep(0.001)
 
 
-def _status(cursor: CursorWrapper, key: object) -> str:
+def _status(cursor: CursorWrapper, key: Any) -> str:
     cursor.execute(f"SELECT status FROM {RUNS} WHERE id = %s", [key])
     status: str = cursor.fetchone()[0]
     return status
