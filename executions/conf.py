@@ -7,8 +7,8 @@ from typing import Any
 
 from django.conf import settings
 
-EXECUTORS = ("embedded",)
-"""Where runs can be executed: `embedded` is in the web process."""
+EXECUTORS = ("embedded", "procrastinate")
+"""Where runs can be executed: `embedded` is in the web process, `procrastinate` in workers (`manage.py run_worker`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +18,13 @@ class ExecutionSettings:
     executor: str = "embedded"
     """Where runs are executed."""
     max_concurrent_runs: int = 500
-    """Runs that one process executes at once; further ones wait their turn."""
+    """Runs that a web process with the embedded executor executes at once; further ones wait their turn."""
+    worker_concurrency: int = 100
+    """Runs that one worker process executes at once."""
+    max_takeovers: int = 5
+    """Workers that a run may lose in a row, without a node of it having ended between, before it is failed."""
+    park_after: float = 30.0
+    """A run that has nothing to do but wait for longer than this leaves its worker."""
     max_input_bytes: int = 1024 * 1024
     """JSON of a run's input."""
     max_output_bytes: int = 64 * 1024 * 1024
@@ -37,6 +43,12 @@ class ExecutionSettings:
     """What running nodes get to end when the process is told to stop."""
     ring_bytes: int = 256 * 1024
     """Newest frames of a run that are kept for its readers; one that falls behind reads the journal."""
+    keep_days: int = 0
+    """Days after which a run that has ended is deleted; 0 keeps all."""
+    keep_runs: int = 0
+    """Newest ended runs of a flow that are kept; 0 keeps all."""
+    base_url: str = "http://localhost:8000"
+    """Where people reach the pages: what the addresses in resume links begin with."""
 
 
 def execution_settings() -> ExecutionSettings:

@@ -32,7 +32,8 @@ class Execution(models.Model):
     """One run of one version of a flow.
 
     `epoch` counts who took the run: each write of a run checks it, so a worker that lost its lease writes nothing.
-    `last_seq` is the seq of its newest event, 0 before the first.
+    `last_seq` is the seq of its newest event, 0 before the first. `wake_at` is when a run that waits goes on by itself.
+    `takeovers` counts the workers that the run has lost since `takeover_mark` of its nodes had settled.
     """
 
     id = models.UUIDField(primary_key=True, default=new_execution_id, editable=False)
@@ -59,6 +60,10 @@ class Execution(models.Model):
     epoch = models.PositiveIntegerField(default=0)
     lease_owner = models.CharField(max_length=100, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)
+    wake_at = models.DateTimeField(null=True, blank=True)
+    priority = models.SmallIntegerField(default=0)
+    takeovers = models.PositiveIntegerField(default=0)
+    takeover_mark = models.PositiveIntegerField(default=0)
 
     class Meta:
         ordering = ("-id",)
@@ -69,6 +74,19 @@ class Execution(models.Model):
             models.Index(fields=["status", "-id", "flow"], name="execution_by_status"),
             models.Index(fields=["mode", "-id", "flow"], name="execution_by_mode"),
             models.Index(fields=["-id", "flow", "created_at"], name="execution_by_time"),
+            # What workers look for all the time is found among the unfinished runs, however many have ended.
+            models.Index(
+                fields=["flow", "status", "id"],
+                name="execution_unfinished",
+                condition=models.Q(status__in=["queued", "running", "pausing", "paused", "waiting"]),
+            ),
+            models.Index(
+                fields=["lease_until", "id"],
+                name="execution_by_lease",
+                condition=models.Q(status__in=["queued", "running", "pausing"]),
+            ),
+            models.Index(fields=["wake_at"], name="execution_by_wake", condition=models.Q(wake_at__isnull=False)),
+            models.Index(fields=["lease_owner"], name="execution_by_owner", condition=~models.Q(lease_owner="")),
         ]
         constraints = [
             models.UniqueConstraint(fields=["requester", "idempotency_key"], name="execution_idempotency_key_once")
@@ -97,6 +115,7 @@ class NodeExecution(models.Model):
     item_counts = JSONTextField(null=True, blank=True, help_text="Number of items by output port.")
     error = JSONTextField(null=True, blank=True, help_text="type, message, hint.")
     retry_at = models.DateTimeField(null=True, blank=True, help_text="When the next attempt starts, if there is one.")
+    wait_until = models.DateTimeField(null=True, blank=True, help_text="When a node that waits stops waiting.")
     progress = JSONTextField(null=True, blank=True, help_text="fraction, message, text of a running node.")
 
     class Meta:
@@ -128,21 +147,61 @@ class ExecutionEvent(models.Model):
 
 
 class Command(models.Model):
-    """What someone asked of a run; the engine that holds the run obeys and sets `taken_at`."""
+    """What someone asked of a run; the engine that holds the run obeys and sets `taken_at`.
+
+    A signal is for the node `node_id`, which waits for it, and brings `data`.
+    """
 
     class Kind(models.TextChoices):
         PAUSE = "pause", "Pause"
         RESUME = "resume", "Resume"
         CANCEL = "cancel", "Cancel"
+        SIGNAL = "signal", "Signal"
 
     execution = models.ForeignKey(Execution, on_delete=models.CASCADE, related_name="commands")
     kind = models.CharField(max_length=10, choices=Kind.choices)
     requester = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.SET_NULL, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     taken_at = models.DateTimeField(null=True, blank=True)
+    node_id = models.CharField(max_length=100, blank=True)
+    data = JSONTextField(null=True, blank=True)
 
     class Meta:
         ordering = ("id",)
+        indexes = [models.Index(fields=["id"], name="command_pending", condition=models.Q(taken_at__isnull=True))]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.execution_id}"
+
+
+class Process(models.Model):
+    """A process of the installation, as it said last: each one renews its row every few seconds, for the operator.
+
+    `name` is that of a worker's leases. Commit times are those of the last minute, in milliseconds.
+    """
+
+    class Role(models.TextChoices):
+        WEB = "web", "Web"
+        WORKER = "worker", "Worker"
+
+    name = models.CharField(max_length=100, primary_key=True)
+    role = models.CharField(max_length=10, choices=Role.choices)
+    host = models.CharField(max_length=100)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField(db_index=True)
+    executes = models.BooleanField(default=False, help_text="Whether it executes runs.")
+    capacity = models.PositiveIntegerField(default=0, help_text="Runs that it executes at once, at most.")
+    held = models.PositiveIntegerField(default=0, help_text="Runs that it executes.")
+    readers = models.PositiveIntegerField(default=0, help_text="Open streams.")
+    backlog = models.PositiveIntegerField(default=0, help_text="Journal entries that wait to be written.")
+    commits = models.PositiveBigIntegerField(default=0)
+    commit_p50_ms = models.FloatField(null=True, blank=True)
+    commit_p99_ms = models.FloatField(null=True, blank=True)
+
+    class Meta:
+        ordering = ("role", "started_at")
+        verbose_name_plural = "processes"
+
+    def __str__(self) -> str:
+        return self.name

@@ -33,7 +33,7 @@ def check_execution_settings(app_configs: object, **kwargs: Any) -> list[CheckMe
         problems.append(Error(message, id="wataomi.E002"))
     for field in fields(ExecutionSettings):
         value = getattr(given, field.name)
-        if field.name != "executor" and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
+        if field.type != "str" and (isinstance(value, bool) or not isinstance(value, int | float) or value < 0):
             message = f"WATAOMI_{field.name.upper()} is {value!r}; it must be a number, 0 or more."
             problems.append(Error(message, id="wataomi.E003"))
     return problems

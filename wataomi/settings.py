@@ -138,7 +138,13 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+REDIS_URL = environment.string("REDIS_URL")
+CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+if REDIS_URL:
+    CHANNEL_LAYERS["default"] = {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [REDIS_URL], "prefix": environment.string("REDIS_PREFIX", "wataomi")},
+    }
 
 # --- API ----------------------------------------------------------------------------------------------------------
 
@@ -181,6 +187,8 @@ SPECTACULAR_SETTINGS = {
 
 # What a run may do, and where it runs; read through `executions.conf`, which documents each.
 WATAOMI_EXECUTOR = environment.choice("WATAOMI_EXECUTOR", "embedded", EXECUTORS)
+if WATAOMI_EXECUTOR == "procrastinate" and DATABASES["default"]["ENGINE"] == "django.db.backends.postgresql":
+    INSTALLED_APPS.append("procrastinate.contrib.django")  # its tables exist for PostgreSQL only
 WATAOMI_MAX_CONCURRENT_RUNS = environment.integer("WATAOMI_MAX_CONCURRENT_RUNS", 500, least=1)
 WATAOMI_MAX_INPUT_BYTES = environment.integer("WATAOMI_MAX_INPUT_BYTES", 1024 * 1024, least=2)
 WATAOMI_MAX_OUTPUT_BYTES = environment.integer("WATAOMI_MAX_OUTPUT_BYTES", 64 * 1024 * 1024, least=2)
@@ -191,6 +199,12 @@ WATAOMI_STREAM_POLL = environment.seconds("WATAOMI_STREAM_POLL", 0.25, least=0.0
 WATAOMI_KEEP_ALIVE = environment.seconds("WATAOMI_KEEP_ALIVE", 15, least=0.1)
 WATAOMI_SHUTDOWN_GRACE = environment.seconds("WATAOMI_SHUTDOWN_GRACE", 1.5)
 WATAOMI_RING_BYTES = environment.integer("WATAOMI_RING_BYTES", 256 * 1024, least=1024)
+WATAOMI_WORKER_CONCURRENCY = environment.integer("WATAOMI_WORKER_CONCURRENCY", 100, least=1)
+WATAOMI_MAX_TAKEOVERS = environment.integer("WATAOMI_MAX_TAKEOVERS", 5, least=1)
+WATAOMI_PARK_AFTER = environment.seconds("WATAOMI_PARK_AFTER", 30)
+WATAOMI_KEEP_DAYS = environment.integer("WATAOMI_KEEP_DAYS", 0)
+WATAOMI_KEEP_RUNS = environment.integer("WATAOMI_KEEP_RUNS", 0)
+WATAOMI_BASE_URL = environment.string("WATAOMI_BASE_URL", "http://localhost:8000").rstrip("/")
 
 # What nodes may do; read through `flows.conf`, which documents each.
 WATAOMI_HTTP_ALLOW_PRIVATE = environment.boolean("WATAOMI_HTTP_ALLOW_PRIVATE", default=DEBUG)

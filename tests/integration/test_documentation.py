@@ -67,7 +67,7 @@ def test_the_api_reference_names_addresses_that_exist() -> None:
 def documented_node_types(tmp_path: Path) -> Iterator[dict[str, Any]]:
     """What the how-to's `nodes.py` defines, registered as that of its app; forgotten after the test."""
     path = tmp_path / "nodes.py"
-    source = python_blocks("docs/how-to/write-a-node-type.md")[0]
+    source = python_blocks("docs/howto/write-a-node-type.md")[0]
     path.write_text(source.replace("@register\n", '@register(name="texts.reading_time")\n'))
     yield runpy.run_path(str(path))
     registry.unregister("texts.reading_time")
@@ -75,7 +75,7 @@ def documented_node_types(tmp_path: Path) -> Iterator[dict[str, Any]]:
 
 async def test_the_node_type_of_the_how_to_works(documented_node_types: dict[str, Any]) -> None:
     scope = dict(documented_node_types)
-    exec(python_blocks("docs/how-to/write-a-node-type.md")[1], scope)
+    exec(python_blocks("docs/howto/write-a-node-type.md")[1], scope)
     await scope["test_a_short_text_is_read_in_a_minute"]()
 
 
@@ -129,7 +129,7 @@ def test_the_python_reader_of_the_how_to_resumes_behind_the_last_event_it_saw(
     monkeypatch.setattr(httpx, "stream", client.stream)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     scope: dict[str, Any] = {}
-    exec(python_blocks("docs/how-to/follow-a-run.md")[0], scope)
+    exec(python_blocks("docs/howto/follow-a-run.md")[0], scope)
     received = [event["type"] for event in scope["events"]("http://testserver/stream", "token")]
     assert received == ["executionStarted", "nodeExecutionBefore", "executionFinished"]
     assert asked == [None, "1", "1"]
