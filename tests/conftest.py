@@ -1,15 +1,36 @@
-"""What all tests share: in CI a test that is skipped because the machine lacks something is a failure."""
+"""What all tests share: on which services they run, and that in CI a test which is skipped because the machine lacks
+something is a failure."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
+from pytest_django import DjangoDbBlocker
 
+from tests import services
 from tests.servers import daphne_server, project_server  # noqa: F401 (fixtures)
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A test that is about one of the databases belongs to one half of the suite, and is no test of the other."""
+    foreign = "sqlite_only" if services.wanted() else "services_only"
+    left_out = [item for item in items if item.get_closest_marker(foreign)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker(foreign)]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """The database of the tests can be dropped, whoever is still connected to it."""
+    yield
+    if services.wanted():
+        with django_db_blocker.unblock():
+            services.disconnect_others()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,6 +16,8 @@ import httpx
 import psutil
 import pytest
 
+from tests.services import test_environment
+
 PROJECT = Path(__file__).resolve().parent.parent
 READY_TIMEOUT = 60.0
 
@@ -217,10 +219,9 @@ def daphne_server(tmp_path: Path) -> Iterator[StartServer]:
 
 @pytest.fixture
 def project_server(transactional_db: None, daphne_server: StartServer) -> StartServer:
-    """Like `daphne_server`, for the project itself: the server uses the database of the test."""
-    # The database is asked for first: it is emptied when the server is gone.
-    from django.db import connection
+    """Like `daphne_server`, for the project itself: the server uses the database and the channel layer of the test."""
 
+    # The database is asked for first: it is emptied when the server is gone.
     def start(
         application: str = "wataomi.asgi:application",
         *,
@@ -228,7 +229,7 @@ def project_server(transactional_db: None, daphne_server: StartServer) -> StartS
         arguments: Sequence[str] = (),
         port: int | None = None,
     ) -> ServerProcess:
-        variables = {"DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}", **(environment or {})}
+        variables = {**test_environment(), **(environment or {})}
         return daphne_server(application, environment=variables, arguments=arguments, port=port)
 
     return start

@@ -17,9 +17,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from django.db import connection
-
 from tests.servers import PROJECT
+from tests.services import test_environment
 
 TIMEOUT = 60.0
 """Seconds that anything may take on a machine that does much else."""
@@ -31,7 +30,7 @@ def command_environment(**given: str) -> dict[str, str]:
     """Of a command that uses the database of the test, and has the node types of `terminal_app`."""
     return {
         **os.environ,
-        "DATABASE_URL": f"sqlite:///{connection.settings_dict['NAME']}",
+        **test_environment(),
         "WATAOMI_EXTRA_APPS": "tests.integration.terminal_app",
         "WATAOMI_SHUTDOWN_GRACE": "0.2",
         "PYTHONUNBUFFERED": "",
