@@ -15,6 +15,7 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError, connection
 
 from executions.engine.ports import Entry, HeadRow, JournalLost, JournalRefused, NodeValues
+from executions.journal.commit_times import CommitTimes
 from executions.journal.statements import Statements, plain_cursor
 from executions.journal.transactions import write_transaction
 from executions.models import Command
@@ -94,6 +95,8 @@ class JournalWriter:
 
     def __init__(self, publish: Published) -> None:
         self.commits = 0
+        self.times = CommitTimes()
+        self._oldest = 0.0  # when the first entry of the queue came, of the monotonic clock
         self._taken = 0
         self._written = 0
         self._publish = publish
@@ -109,6 +112,11 @@ class JournalWriter:
         """Entries that are taken and not yet written."""
         return self._taken - self._written
 
+    @property
+    def written(self) -> int:
+        """Entries that are dealt with, since the process started."""
+        return self._written
+
     def open(self, execution_id: UUID, epoch: int, seq: int) -> RunJournal:
         """The journal of a run that this process holds at `epoch`, and that stands at `seq`. On the run's loop."""
         with self._guard:
@@ -121,6 +129,8 @@ class JournalWriter:
     def take(self, run: RunJournal, entries: Sequence[Entry]) -> None:
         with self._guard:
             self._taken += len(entries)
+            if not self._queue:
+                self._oldest = time.monotonic()
             self._queue.append((run, entries))
         if not self._wake.is_set():
             self._wake.set()
@@ -155,7 +165,9 @@ class JournalWriter:
                 self._wake.wait()
                 self._wake.clear()
                 while batch := self._next_batch():
+                    oldest = self._oldest
                     self._write(batch)
+                    self.times.add(time.monotonic() - oldest)
                     self._written += sum(len(entries) for _, entries in batch)
                     self._tell(batch)
                 self._tell([])
