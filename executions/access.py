@@ -6,6 +6,7 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser, User
 from django.db.models import Exists, OuterRef, QuerySet
 
 from executions.models import Execution, NodeExecution
+from flows.access import may_control_runs
 from flows.models import Flow
 
 AnyUser = User | AnonymousUser | AbstractBaseUser
@@ -32,14 +33,9 @@ def visible_node_executions(user: AnyUser) -> QuerySet[NodeExecution]:
     return NodeExecution.objects.filter(Exists(runs))
 
 
-def may_start(user: AnyUser, flow: Flow) -> bool:
-    """Whether the user may run the flow: its owner, or with `executions.add_execution`."""
-    return flow.owner_id == user.pk or _has_perm(user, "executions.add_execution")
-
-
 def may_control(user: AnyUser, execution: Execution) -> bool:
     """Whether the user may command and retry the run: the flow's owner, or with `executions.change_execution`."""
-    return execution.flow.owner_id == user.pk or _has_perm(user, "executions.change_execution")
+    return may_control_runs(user, execution.flow)
 
 
 def may_control_any(user: AnyUser) -> bool:

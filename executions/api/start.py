@@ -7,11 +7,10 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.exceptions import NotFound, PermissionDenied
 from rest_framework.request import Request
 
-from executions.access import may_start
 from executions.api.serializers import StartSerializer
 from executions.dispatch import start_execution
 from executions.models import Execution, Mode
-from flows.access import visible_flows
+from flows.access import may_run, visible_flows
 
 KEY_HEADER = "Idempotency-Key"
 
@@ -24,7 +23,7 @@ def start_run(request: Request) -> Execution:
     flow = visible_flows(request.user).filter(pk=flow_id).first()
     if flow is None:
         raise NotFound(f"There is no flow {flow_id}.")
-    if not may_start(request.user, flow):
+    if not may_run(request.user, flow):
         raise PermissionDenied("You may see this flow, but not run it.")
     return start_execution(
         flow,

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from rest_framework_simplejwt.tokens import AccessToken
 
 from executions import runtime
-from executions.models import Execution
+from executions.models import Command, Execution, ExecutionEvent, NodeExecution
 from executions.statuses import RUN_ENDED
 from flows.models import Flow
 from flows.versions import create_flow
 from tests.servers import wait_until
+from tests.services import test_environment
 
 EXECUTIONS = "/api/v1/executions"
 LAST = {"executionFinished", "executionError"}
@@ -135,7 +139,24 @@ def journal_of(execution_id: UUID | str) -> list[tuple[int, str, dict[str, Any]]
     return [(row.seq, row.type, json.loads(row.data)) for row in rows]
 
 
+@contextmanager
+def locked_by_another() -> Iterator[None]:
+    """Another connection holds the runs' tables against all writers, as long as the block lasts; reading goes on."""
+    with ExitStack() as stack:
+        if connection.vendor == "sqlite":
+            name = str(connection.settings_dict["NAME"])
+            holder = stack.enter_context(closing(sqlite3.connect(name, isolation_level=None)))
+            holder.execute("BEGIN IMMEDIATE")
+            stack.callback(holder.execute, "COMMIT")
+        else:
+            other = stack.enter_context(psycopg.connect(test_environment()["DATABASE_URL"]))
+            tables = ", ".join(model._meta.db_table for model in (Execution, ExecutionEvent, NodeExecution, Command))
+            other.execute(f"LOCK TABLE {tables} IN SHARE ROW EXCLUSIVE MODE")
+        yield
+
+
 def query_plan(sql: str) -> str:
+    """How SQLite reads what the statement asks for."""
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN QUERY PLAN {sql}")
         return "; ".join(str(row[-1]) for row in cursor.fetchall())

@@ -371,6 +371,7 @@ def test_a_list_of_runs_costs_two_queries_and_reads_no_data(client: APIClient, f
         assert '"graph"' not in statement
 
 
+@pytest.mark.sqlite_only  # reads SQLite's query plans
 @pytest.mark.parametrize("permissions", [(), ("executions.view_execution",)])
 @pytest.mark.parametrize(
     "filters", ["", "flow=1", "status=queued", "status=queued,error", "mode=api", "created_after=2020-01-01T00:00:00Z"]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -24,7 +23,7 @@ from executions.journal.writer import JournalWriter, RunJournal
 from executions.models import Command, Execution, ExecutionEvent, Mode, NodeExecution
 from executions.statuses import NodeStatus, RunStatus
 from flows.models import Flow
-from tests.integration.execution_data import journal_of, make_flow, wait_for_status
+from tests.integration.execution_data import journal_of, locked_by_another, make_flow, wait_for_status
 from tests.integration.flow_data import graph_of, make_user
 from tests.servers import wait_until
 
@@ -325,15 +324,13 @@ async def test_while_another_process_locks_the_database_runs_go_on(
 ) -> None:
     run = await database(make_run)
     journal = writer.open(run.pk, 1, 0)
-    with closing(sqlite3.connect(str(connection.settings_dict["NAME"]), isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked_by_another():
         for seq in range(1, 101):
             journal.append([entry(seq)])
             await within(journal.ready(), 1)
         waiting = asyncio.ensure_future(journal.committed(100))
         done, _ = await asyncio.wait({waiting}, timeout=0.3)
         assert not done
-        other.execute("COMMIT")
     await within(waiting)
     assert await seqs(run) == list(range(1, 101))
 
@@ -465,11 +462,8 @@ def test_runs_outlive_a_database_that_is_locked_for_a_while(flow: Flow, settings
     ]
     for run in runs:
         wait_for_status(run.pk, "running")
-    name = str(connection.settings_dict["NAME"])
-    with closing(sqlite3.connect(name, isolation_level=None)) as other:
-        other.execute("BEGIN IMMEDIATE")
+    with locked_by_another():
         threading.Event().wait(1.0)
-        other.execute("COMMIT")
     for run in runs:
         assert wait_for_status(run.pk) == "success"
         events = journal_of(run.pk)

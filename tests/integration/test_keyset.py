@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
 from django.test import Client
 
 from executions.models import Execution, NodeExecution
@@ -185,7 +184,7 @@ def test_a_page_takes_as_many_queries_for_many_rows_as_for_few(address: str, cli
     assert len(queries_of(client, address)) == few
 
 
-@pytest.mark.skipif(connection.vendor != "sqlite", reason="reads SQLite's query plans")
+@pytest.mark.sqlite_only  # reads SQLite's query plans
 @pytest.mark.parametrize("address", ADDRESSES)
 @pytest.mark.parametrize("permitted", [True, False])
 def test_every_page_is_read_along_an_index_and_not_sorted(
