@@ -87,6 +87,12 @@ class Execution(models.Model):
             ),
             models.Index(fields=["wake_at"], name="execution_by_wake", condition=models.Q(wake_at__isnull=False)),
             models.Index(fields=["lease_owner"], name="execution_by_owner", condition=~models.Q(lease_owner="")),
+            # How many have ended lately, and which ones are old.
+            models.Index(
+                fields=["finished_at", "status"],
+                name="execution_by_end",
+                condition=models.Q(finished_at__isnull=False),
+            ),
         ]
         constraints = [
             models.UniqueConstraint(fields=["requester", "idempotency_key"], name="execution_idempotency_key_once")
