@@ -23,11 +23,9 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--days", type=whole_number, metavar="N", help="Delete runs that ended longer ago; 0: none."
+            "--days", type=whole_number, metavar="N", help="Delete runs that ended before that; 0: none."
         )
-        parser.add_argument(
-            "--keep", type=whole_number, metavar="N", help="Keep so many newest runs of a flow; 0: all."
-        )
+        parser.add_argument("--keep", type=whole_number, metavar="N", help="Keep so many newest runs of a flow.")
         parser.add_argument("--flow", metavar="ID|SLUG", help="Only the runs of this flow.")
         parser.add_argument(
             "--batch", type=positive_number, metavar="N", default=BATCH, help=f"Runs in a transaction: {BATCH}."
