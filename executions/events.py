@@ -69,6 +69,7 @@ def node_state(status: str = NodeStatus.IDLE, **known: Any) -> State:
         "itemCounts": None,
         "error": None,
         "willRetryAt": None,
+        "waitUntil": None,
         "progress": None,
         **known,
     }
@@ -142,11 +143,20 @@ def _paused(state: State, data: Mapping[str, Any]) -> None:
 
 
 def _resumed(state: State, data: Mapping[str, Any]) -> None:
-    state["status"] = str(RunStatus.RUNNING)
+    state["status"] = data.get("status", str(RunStatus.RUNNING))  # runs of earlier versions say nothing else
+    if data.get("nodeId") is not None:
+        _waiter(state, data["nodeId"], status=str(NodeStatus.QUEUED), waitUntil=None)
 
 
 def _waiting(state: State, data: Mapping[str, Any]) -> None:
-    state["status"] = str(RunStatus.WAITING)
+    state["status"] = data["status"]
+    if data["nodeId"] is not None:
+        _waiter(state, data["nodeId"], status=str(NodeStatus.WAITING), waitUntil=data["until"], progress=None)
+
+
+def _waiter(state: State, node_id: str, **changes: Any) -> None:
+    """A node waits, or waits no longer: the attempt goes on."""
+    state["nodes"] = {**state["nodes"], node_id: {**state["nodes"][node_id], **changes}}
 
 
 def _finished(state: State, data: Mapping[str, Any]) -> None:

@@ -12,7 +12,10 @@ from executions.plans import node_names
 from executions.statuses import NODE_SETTLED, NodeStatus
 
 _RUN = ("last_seq", "status", "started_at", "finished_at", "error", "flow_version__graph")
-_NODE = ("node_id", "attempt", "status", "started_at", "finished_at", "item_counts", "error", "retry_at", "progress")
+_NODE = (
+    "node_id", "attempt", "status", "started_at", "finished_at",
+    "item_counts", "error", "retry_at", "wait_until", "progress",
+)  # fmt: skip
 
 
 def snapshot(execution_id: UUID) -> State:
@@ -55,6 +58,7 @@ def _node(
     item_counts: Any,
     error: Any,
     retry_at: datetime | None,
+    wait_until: datetime | None,
     progress: Any,
 ) -> State:
     return node_state(
@@ -66,6 +70,7 @@ def _node(
         itemCounts=item_counts,
         error=error,
         willRetryAt=_iso(retry_at),
+        waitUntil=_iso(wait_until),
         progress=progress,
     )
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
 
 from flows.graph import Node
 
@@ -23,6 +24,30 @@ class NodeError(Exception):
         self.message = message
         self.hint = hint
         self.type = type
+
+
+class Suspend(Exception):
+    """Raised by a node's `run` to wait without a worker: until a moment, for a signal from outside, or for either.
+
+    The node is run again when the wait is over, as the same attempt and with the same inputs, and `ctx.resumption` says
+    what ended it. With `until` None only a signal ends it. `reason` is shown to people. A time-out in the node's
+    settings counts while the node runs, not while it waits.
+    """
+
+    def __init__(self, *, until: datetime | None = None, reason: str = "") -> None:
+        if until is not None and until.tzinfo is None:
+            raise ValueError("Suspend(until=...) needs a time with a time zone, as datetime.now(UTC) has.")
+        super().__init__(reason)
+        self.until = until
+        self.reason = reason
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resumption:
+    """What ended a node's wait: a signal, with the data that it brought, or its time."""
+
+    kind: Literal["signal", "timeout"]
+    data: Mapping[str, Any] | None = None
 
 
 class Progress(Protocol):
@@ -53,7 +78,8 @@ class NodeContext:
     cleaned against the first item; `params_for()` gives one dict per item of the first input port, in order (resolved
     in one batch). `idempotency_key` is the same for every attempt at this node in this run, also after a crash: hand it
     to services that deduplicate. `progress` may be called as often as a node likes: what piles up within a moment is
-    sent as one event.
+    sent as one event. `started_at` is when the attempt began, however often it has waited (`Suspend`) since then;
+    `resumption` says what ended its wait, and is None when it has not waited.
     """
 
     node: Node
@@ -62,5 +88,7 @@ class NodeContext:
     scope: Scope
     idempotency_key: str
     progress: Progress
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    resumption: Resumption | None = None
     params: dict[str, Any] = field(default_factory=dict)
     params_for: Callable[[], Awaitable[list[dict[str, Any]]]]

@@ -1,4 +1,4 @@
-"""One attempt at one node: whatever the node does, it ends with its output or with a NodeError. Pure."""
+"""One attempt at one node: whatever the node does, it ends with its output, a NodeError or a wait. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from executions.engine import messages
 from executions.engine.plan import PlanNode
-from flows.context import NodeContext, NodeError, Ports
+from flows.context import NodeContext, NodeError, Ports, Suspend
 
 logger = logging.getLogger(__name__)
 
@@ -18,8 +18,9 @@ CANCEL_GRACE = 0.2
 
 
 async def perform(planned: PlanNode, ctx: NodeContext, cancelled: Callable[[], bool]) -> Ports:
-    """Run the node. Raises NodeError for all that can go wrong in it, and CancelledError only when `cancelled()` says
-    that the run has cancelled it: a node can cancel its own task, and that is an error like any other."""
+    """Run the node. Raises NodeError for all that can go wrong in it, Suspend when it waits, and CancelledError only
+    when `cancelled()` says that the run has cancelled it: a node can cancel its own task, and that is an error like any
+    other."""
     timeout = planned.node.settings.timeout
     if timeout is None:
         return await _guarded(planned, ctx, cancelled)
@@ -47,7 +48,7 @@ async def perform(planned: PlanNode, ctx: NodeContext, cancelled: Callable[[], b
 async def _guarded(planned: PlanNode, ctx: NodeContext, cancelled: Callable[[], bool]) -> Ports:
     try:
         return await planned.behaviour.execute(ctx)
-    except NodeError:
+    except (NodeError, Suspend):
         raise
     except asyncio.CancelledError as error:
         if cancelled():

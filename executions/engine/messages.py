@@ -76,6 +76,26 @@ def paused(status: RunStatus, reason: str) -> Data:
     return {"reason": reason, "until": None, "status": status.value}
 
 
+def waiting(status: RunStatus, reason: str, until: datetime | None, planned: PlanNode | None, attempt: int = 0) -> Data:
+    """A node waits, or (`planned` None) nothing is left to the run but to wait. `status` is the run's behind it."""
+    end = iso(until) if until else None
+    return {**_waiter(planned, attempt), "reason": text(reason), "until": end, "status": status.value}
+
+
+def resumed(
+    status: RunStatus, reason: str, planned: PlanNode | None = None, attempt: int = 0, command: int | None = None
+) -> Data:
+    """The run goes on, or (`planned` given) a node of it. `command` is the id of the signal that ended the wait."""
+    waiter = _waiter(planned, attempt)
+    return {**waiter, "reason": reason, "until": None, "status": status.value, "command": command}
+
+
+def _waiter(planned: PlanNode | None, attempt: int) -> Data:
+    if planned is None:
+        return {"nodeId": None, "nodeName": None, "attempt": None}
+    return {"nodeId": planned.node.id, "nodeName": planned.node.name, "attempt": attempt}
+
+
 def error_json(error: NodeError) -> Data:
     return {"type": error.type, "message": text(error.message), "hint": text(error.hint)}
 

@@ -12,7 +12,7 @@ from executions.statuses import NodeStatus, RunStatus
 
 NodeValues = tuple[
     str, int, NodeStatus, datetime, datetime | None,
-    bytes | None, bytes | None, bytes | None, bytes | None, datetime | None, bytes | None,
+    bytes | None, bytes | None, bytes | None, bytes | None, datetime | None, datetime | None, bytes | None,
 ]  # fmt: skip
 """A NodeRow at one moment, its fields in their order."""
 
@@ -31,25 +31,27 @@ class NodeRow:
     item_counts: bytes | None = None
     error: bytes | None = None
     retry_at: datetime | None = None
+    wait_until: datetime | None = None
     progress: bytes | None = None
 
     def values(self) -> NodeValues:
         """A copy: the journal writes the row as it was at its event, whatever becomes of it."""
         return (
             self.node_id, self.attempt, self.status, self.started_at, self.finished_at,
-            self.input, self.output, self.item_counts, self.error, self.retry_at, self.progress,
+            self.input, self.output, self.item_counts, self.error, self.retry_at, self.wait_until, self.progress,
         )  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HeadRow:
-    """What changes of the run itself; JSON fields are encoded."""
+    """What changes of the run itself; JSON fields are encoded. `wake_at` is when a run that waits goes on by itself."""
 
     status: RunStatus
     started_at: datetime
     finished_at: datetime | None = None
     output: bytes | None = None
     error: bytes | None = None
+    wake_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

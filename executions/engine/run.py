@@ -19,13 +19,20 @@ from executions.engine.backoff import backoff_seconds
 from executions.engine.plan import Plan, PlanNode
 from executions.engine.ports import Clock, Entry, HeadRow, JournalLost, JournalRefused, NodeRow, RunJournal
 from executions.engine.progress import ProgressReporter, Report
+from executions.engine.timers import Timers
 from executions.engine.values import Encoded, decode, encode_json, encode_ports, join_lists, join_object, preview
 from executions.events import EventType, iso, merge_progress
 from executions.statuses import NODE_SETTLED, NodeStatus, RunStatus
-from flows.context import Items, NodeContext, NodeError, Ports, Scope
+from flows.context import Items, NodeContext, NodeError, Ports, Resumption, Scope, Suspend
 from flows.graph import ERROR_PORT, MAIN, OnError
 
 logger = logging.getLogger(__name__)
+
+RunCommand = tuple[str, int] | tuple[str, int, str, Mapping[str, Any] | None]
+"""Kind and id; a signal's also says for which node it is, and what it brings."""
+
+_UNDER_WAY = frozenset({NodeStatus.RUNNING, NodeStatus.WAITING, NodeStatus.QUEUED})
+"""A node in one of these has begun an attempt and not ended it; `queued` is one whose wait is over."""
 
 
 class Outcome(StrEnum):
@@ -33,6 +40,7 @@ class Outcome(StrEnum):
 
     ENDED = "ended"
     PAUSED = "paused"
+    WAITING = "waiting"
     HANDED_OVER = "handed over"
 
 
@@ -47,25 +55,32 @@ class RunHead:
     seq: int = 0
     status: RunStatus = RunStatus.QUEUED
     started_at: datetime | None = None
+    resume_urls: Mapping[str, str] = field(default_factory=dict)
+    """By the name of each node that can be resumed from outside."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Restored:
-    """The newest attempt at a node, as stored."""
+    """The newest attempt at a node, as stored; `resumption` is what ended its last wait, if it has waited."""
 
     status: NodeStatus
     attempt: int
     outputs: Encoded | None = None
+    started_at: datetime | None = None
     retry_at: datetime | None = None
+    wait_until: datetime | None = None
+    resumption: Resumption | None = None
     error: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RunLimits:
-    """Bytes of JSON that one node may return, and seconds between two progress events of a node."""
+    """Bytes of JSON that one node may return, and seconds: between two progress events of a node, and how far away the
+    end of a wait must be for the run to leave its worker."""
 
     output_bytes: int = 64 * 1024 * 1024
     progress_interval: float = 0.1
+    park_after: float = 30.0
 
 
 @dataclass(slots=True)
@@ -73,21 +88,34 @@ class _Node:
     """What the run knows of one node."""
 
     planned: PlanNode
-    waiting: int
+    unsettled_feeds: int
     fed: bool = False
     status: NodeStatus = NodeStatus.IDLE
     attempt: int = 0
     seq: int = 0
     outputs: Encoded = field(default_factory=dict)
+    started_at: datetime | None = None
     retry_at: datetime | None = None
+    wait_until: datetime | None = None
+    resumption: Resumption | None = None
 
     @property
     def settled(self) -> bool:
         return self.status in NODE_SETTLED and self.retry_at is None
 
+    @property
+    def waits(self) -> bool:
+        """Whether it goes on when its time comes, or when it is told to."""
+        return self.status is NodeStatus.WAITING or self.retry_at is not None
+
+    @property
+    def goes_on_at(self) -> datetime | None:
+        """Of a node that waits: when it goes on by itself."""
+        return self.wait_until if self.retry_at is None else self.retry_at
+
 
 class Run:
-    """Drives one run from where it stands to its end, or to where it pauses or is handed over.
+    """Drives one run from where it stands to its end, or to where it pauses, waits or is handed over.
 
     Everything happens on one event loop. What a step emits is given to the journal as one group, so that a crash finds
     either all of the step or nothing of it.
@@ -115,6 +143,7 @@ class Run:
         self._done = 0
         self._ready: deque[_Node] = deque()
         self._held: list[_Node] = []
+        self._timers = Timers(clock, self._ring, self._fault)
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._rows: dict[int, NodeRow] = {}
         self._group: list[Entry] = []
@@ -131,11 +160,11 @@ class Run:
 
     # -- from outside -------------------------------------------------------------------------------------------------
 
-    async def drive(self, commands: Sequence[tuple[str, int]] = ()) -> Outcome:
-        """Run until the run ends, pauses or is handed over, and all of that is committed.
+    async def drive(self, commands: Sequence[RunCommand] = ()) -> Outcome:
+        """Run until the run ends, pauses, waits or is handed over, and all of that is committed.
 
-        `commands` (kind and id) waited for the run to be taken: they are obeyed before a node starts. Raises
-        JournalLost when another worker took the run over, JournalRefused when its records cannot be written.
+        `commands` waited for the run to be taken: they are obeyed before a node starts. Raises JournalLost when another
+        worker took the run over, JournalRefused when its records cannot be written.
         """
         try:
             self._begin(commands)
@@ -144,18 +173,23 @@ class Run:
             return outcome
         finally:
             self._ending = True
+            self._timers.stop_all()
             for task in self._tasks.values():
                 task.cancel()
 
-    def obey(self, kind: str, command: int) -> bool:
+    def obey(self, kind: str, command: int, node_id: str = "", data: Mapping[str, Any] | None = None) -> bool:
         """Deal with a command; False when the run has left the engine and the next to take it must. `command` is its
-        id: the next event of the run says that it is dealt with, so a crash before that leaves it to be obeyed."""
+        id: the next event of the run says that it is dealt with, so a crash before that leaves it to be obeyed. A
+        signal is for the node `node_id`, and brings `data`."""
         if self._outcome.done():
             return False
         # Until it is noted in the database a command is read again and again; an old pause must not undo a new resume.
         if command > self.newest_command:
             self.newest_command = self._obeyed = command
-            {"pause": self.pause, "resume": self.resume, "cancel": self.cancel}[kind](command)
+            if kind == "signal":
+                self.signal(node_id, data, command)
+            else:
+                {"pause": self.pause, "resume": self.resume, "cancel": self.cancel}[kind](command)
         return True
 
     @property
@@ -170,12 +204,11 @@ class Run:
 
     def pause(self, command: int | None = None) -> None:
         """Let running nodes end, and start no other."""
-        if self._ending or self._status not in (RunStatus.RUNNING, RunStatus.QUEUED):
+        if self._ending or self._status not in (RunStatus.RUNNING, RunStatus.QUEUED, RunStatus.WAITING):
             return
         self._obeyed = command
-        self._holding = True
         self._status = RunStatus.PAUSING
-        self._stop_backoffs()
+        self._hold()
         if self._tasks:
             self._emit(EventType.EXECUTION_PAUSED, messages.paused(RunStatus.PAUSING, "command"), head=self._head_row())
         self._step()
@@ -187,10 +220,21 @@ class Run:
         self._obeyed = command
         self._holding = self._handing_over
         self._status = RunStatus.RUNNING
-        self._emit(EventType.EXECUTION_RESUMED, {"reason": "command", "until": None}, head=self._head_row())
+        self._emit(EventType.EXECUTION_RESUMED, messages.resumed(self._status, "command"), head=self._head_row())
         held, self._held = self._held, []
         for node in held:
             self._launch(node)
+        self._step()
+
+    def signal(self, node_id: str, data: Mapping[str, Any] | None, command: int | None = None) -> None:
+        """End the wait of a node; of one that does not wait (any more), nothing is changed."""
+        node = next((node for node in self._nodes if node.planned.node.id == node_id), None)
+        if self._ending or node is None or node.status is not NodeStatus.WAITING:
+            return
+        self._obeyed = command
+        self._end_wait(node, Resumption(kind="signal", data=data), command)
+        if self._timers.stop(node.planned.index):
+            self._start(node)
         self._step()
 
     def cancel(self, command: int | None = None) -> None:
@@ -201,13 +245,13 @@ class Run:
 
     def hand_over(self) -> None:
         """Let running nodes end, start no other, and leave the run for another worker."""
-        self._holding = self._handing_over = True
-        self._stop_backoffs()
+        self._handing_over = True
+        self._hold()
         self._step()
 
     # -- begin --------------------------------------------------------------------------------------------------------
 
-    def _begin(self, commands: Sequence[tuple[str, int]]) -> None:
+    def _begin(self, commands: Sequence[RunCommand]) -> None:
         self._restore()
         if self._seq == 0:
             self._status = RunStatus.RUNNING
@@ -218,10 +262,10 @@ class Run:
         self._flush()
         if self._finish_interrupted_end():
             return
-        for kind, command in commands:
-            self.obey(kind, command)
+        for command in commands:
+            self.obey(*command)
         self._begun = True
-        self._ready.extend(node for node in self._nodes if node.waiting == 0 and not node.settled)
+        self._ready.extend(node for node in self._nodes if node.unsettled_feeds == 0 and not node.settled)
         self._step()
 
     def _restore(self) -> None:
@@ -230,6 +274,7 @@ class Run:
             if known is None:
                 continue
             node.status, node.attempt, node.retry_at = known.status, known.attempt, known.retry_at
+            node.started_at, node.wait_until, node.resumption = known.started_at, known.wait_until, known.resumption
             node.outputs = known.outputs or {}
             if node.settled:
                 self._done += 1
@@ -268,6 +313,13 @@ class Run:
     def _leave(self) -> None:
         if self._done == len(self._nodes):
             self._finish()
+        elif self._parks():
+            if self._status is not RunStatus.WAITING:
+                self._status = RunStatus.WAITING
+                data = messages.waiting(self._status, "nothing is left but to wait", self._wakes_at(), None)
+                self._emit(EventType.EXECUTION_WAITING, data, head=self._head_row())
+                self._flush()
+            self._settle_outcome(Outcome.WAITING)
         elif self._handing_over:
             self._settle_outcome(Outcome.HANDED_OVER)
         elif self._status in (RunStatus.PAUSING, RunStatus.PAUSED):
@@ -281,36 +333,105 @@ class Run:
     def _launch(self, node: _Node) -> None:
         if self._holding:
             self._held.append(node)
-            return
-        work = self._work(node) if node.retry_at is None else self._work_later(node)
-        task = asyncio.ensure_future(work)
+        elif node.waits:
+            self._timers.start(node.planned.index, node.goes_on_at)
+        else:
+            self._start(node)
+
+    def _start(self, node: _Node) -> None:
+        task = asyncio.ensure_future(self._work(node))
         task.add_done_callback(lambda task: self._check(node, task))
         self._tasks[node.planned.index] = task
 
     def _check(self, node: _Node, task: asyncio.Task[None]) -> None:
-        """A fault of the engine itself ends the run with an error; it must not leave it hanging."""
+        """A node's task that ends in any other way than it should must not leave the run hanging."""
         fault: BaseException | None = None
         if not task.cancelled():
             fault = task.exception()
         elif self._tasks.get(node.planned.index) is task:
             fault = asyncio.CancelledError("The node's task was cancelled from outside of the run.")
-        if fault is not None and not self._ending:
-            logger.error("execution %s: node %s", self._head.execution_id, node.planned.node.name, exc_info=fault)
-            hint = "This is a fault of the engine; the log has the traceback."
-            self._stop((node, NodeError(str(fault), type=type(fault).__name__, hint=hint)))
+        if fault is not None:
+            self._fault(node.planned.index, fault)
 
-    async def _work_later(self, node: _Node) -> None:
-        """Wait for the next attempt at a node that failed; a pause ends the wait, not the retry."""
-        assert node.retry_at is not None
-        await self._clock.sleep(max(0.0, (node.retry_at - self._clock.now()).total_seconds()))
-        await self._work(node)
+    def _fault(self, index: int, fault: BaseException) -> None:
+        """A fault of the engine itself ends the run with an error."""
+        if self._ending:
+            return
+        node = self._nodes[index]
+        logger.error("execution %s: node %s", self._head.execution_id, node.planned.node.name, exc_info=fault)
+        hint = "This is a fault of the engine; the log has the traceback."
+        self._stop((node, NodeError(str(fault), type=type(fault).__name__, hint=hint)))
 
-    def _stop_backoffs(self) -> None:
-        for index, task in list(self._tasks.items()):
-            if self._nodes[index].retry_at is not None and index not in self._rows:
-                task.cancel()
-                del self._tasks[index]
-                self._held.append(self._nodes[index])
+    # -- waits --------------------------------------------------------------------------------------------------------
+
+    def _hold(self) -> None:
+        """From now on start nothing; what waits is kept until the run goes on, here or elsewhere."""
+        self._holding = True
+        self._held.extend(self._nodes[index] for index in self._timers.stop_all())
+
+    def _suspend(self, node: _Node, row: NodeRow, wait: Suspend) -> None:
+        """The node goes on waiting without a task, and the run, when nothing else is left of it, without a worker."""
+        row.status, row.wait_until, row.progress = NodeStatus.WAITING, wait.until, None
+        node.status, node.wait_until, node.resumption = NodeStatus.WAITING, wait.until, None
+        del self._tasks[node.planned.index], self._rows[node.planned.index]
+        self._launch(node)
+        head = None
+        if self._parks():
+            self._status = RunStatus.WAITING
+            head = self._head_row()
+        data = messages.waiting(self._status, wait.reason, wait.until, node.planned, node.attempt)
+        self._emit(EventType.EXECUTION_WAITING, data, row=row, head=head)
+
+    def _ring(self, index: int) -> None:
+        """The time of a node that waits has come."""
+        node = self._nodes[index]
+        if node.status is NodeStatus.WAITING:
+            self._end_wait(node, Resumption(kind="timeout"))
+        elif self._status is RunStatus.WAITING:
+            self._status = RunStatus.RUNNING
+            self._emit(EventType.EXECUTION_RESUMED, messages.resumed(self._status, "retry"), head=self._head_row())
+        self._start(node)
+        self._flush()
+
+    def _end_wait(self, node: _Node, resumption: Resumption, command: int | None = None) -> None:
+        """What ended a wait is recorded before the node runs again, so that it is told the same after a crash."""
+        head = None
+        if self._status is RunStatus.WAITING:
+            self._status = RunStatus.RUNNING
+            head = self._head_row()
+        node.status, node.wait_until, node.resumption = NodeStatus.QUEUED, None, resumption
+        data = messages.resumed(self._status, resumption.kind, node.planned, node.attempt, command)
+        self._emit(EventType.EXECUTION_RESUMED, data, row=self._row(node), head=head)
+        node.seq = self._seq
+
+    def _parks(self) -> bool:
+        """Whether nothing is left but to wait, and for so long that no worker should be kept for it."""
+        if self._tasks or self._ready or self._status not in (RunStatus.RUNNING, RunStatus.WAITING):
+            return False
+        if not any(node.waits for node in self._nodes) or not all(node.waits for node in self._held):
+            return False
+        end = self._wakes_at()
+        return end is None or (end - self._clock.now()).total_seconds() > self._limits.park_after
+
+    def _wakes_at(self) -> datetime | None:
+        return min((node.goes_on_at for node in self._nodes if node.waits and node.goes_on_at), default=None)
+
+    def _row(self, node: _Node) -> NodeRow:
+        """The attempt that is under way at a node, as it is to be stored."""
+        row = self._rows.get(node.planned.index)
+        if row is not None:
+            return row
+        inputs = self._inputs(node)
+        return NodeRow(
+            node_id=node.planned.node.id,
+            attempt=node.attempt,
+            status=node.status,
+            started_at=node.started_at or self._clock.now(),
+            input=join_object(inputs.items()),
+            wait_until=node.wait_until,
+        )
+
+    # -- one node -----------------------------------------------------------------------------------------------------
 
     async def _work(self, node: _Node) -> None:
         """One attempt at a node, from its barrier to what its end leads to."""
@@ -339,13 +460,17 @@ class Run:
             lambda report: self._progress(node, row, report), self._journal.ready, self._limits.progress_interval
         )
         try:
-            result = await perform(node.planned, self._context(node, inputs, reporter), lambda: self._ending)
-            outputs: Encoded | NodeError = encode_ports(result, self._limits.output_bytes)
-        except NodeError as error:
-            result, outputs = {}, error
+            result = await perform(node.planned, self._context(node, row, inputs, reporter), lambda: self._ending)
+            outputs: Encoded | NodeError | Suspend = encode_ports(result, self._limits.output_bytes)
+        except (NodeError, Suspend) as raised:
+            result, outputs = {}, raised
         finally:
             reporter.close()
         if self._ending:
+            return
+        if isinstance(outputs, Suspend):
+            self._suspend(node, row, outputs)
+            self._step()
             return
         if isinstance(outputs, NodeError):
             self._failed(node, row, outputs)
@@ -363,7 +488,7 @@ class Run:
     def _depends_on(self, node: _Node) -> int:
         """The seq that must be durable before a node with an effect may start."""
         sources = (self._nodes[index].seq for fed in node.planned.inputs.values() for index, _ in fed)
-        return max(sources, default=self._head.seq)
+        return max(node.seq, max(sources, default=self._head.seq))
 
     def _inputs(self, node: _Node) -> Encoded:
         if node.planned.behaviour.trigger:
@@ -379,7 +504,7 @@ class Run:
                 inputs[port] = join_lists(lists)
         return inputs
 
-    def _context(self, node: _Node, inputs: Encoded, reporter: ProgressReporter) -> NodeContext:
+    def _context(self, node: _Node, row: NodeRow, inputs: Encoded, reporter: ProgressReporter) -> NodeContext:
         return NodeContext(
             node=node.planned.node,
             attempt=node.attempt,
@@ -387,6 +512,8 @@ class Run:
             scope=self._scope(node),
             idempotency_key=f"{self._head.execution_id}:{node.planned.node.id}",
             progress=reporter,
+            started_at=row.started_at,
+            resumption=node.resumption,
             params_for=_not_resolved,
         )
 
@@ -400,9 +527,12 @@ class Run:
             items: Items = orjson.loads(next(iter(outputs.values())))
             return items
 
+        execution = {"id": self._head.execution_id, "mode": self._head.mode, "startedAt": iso(self._started_at)}
+        if self._head.resume_urls:
+            execution["resumeUrls"] = self._head.resume_urls
         return Scope(
             flow=self._head.flow,
-            execution={"id": self._head.execution_id, "mode": self._head.mode, "startedAt": iso(self._started_at)},
+            execution=execution,
             input=self._head.input,
             nodes=items_of,
             upstream=tuple(upstream),
@@ -412,15 +542,18 @@ class Run:
     # -- what a node did ----------------------------------------------------------------------------------------------
 
     def _open(self, node: _Node, inputs: Encoded) -> NodeRow:
-        # A node that was running when its worker went away is run again as the same attempt.
-        if node.status is not NodeStatus.RUNNING:
+        # A node that was running when its worker went away is run again as the same attempt, and so is one that waited.
+        if node.status not in (NodeStatus.RUNNING, NodeStatus.QUEUED):
             node.attempt += 1
+            node.resumption = None
+        if node.resumption is None or node.started_at is None:
+            node.started_at = self._clock.now()
         node.status, node.retry_at = NodeStatus.RUNNING, None
         row = NodeRow(
             node_id=node.planned.node.id,
             attempt=node.attempt,
             status=NodeStatus.RUNNING,
-            started_at=self._clock.now(),
+            started_at=node.started_at,
             input=join_object(inputs.items()),
         )
         self._rows[node.planned.index] = row
@@ -482,7 +615,7 @@ class Run:
     def _settle(
         self, node: _Node, row: NodeRow, status: NodeStatus, outputs: Encoded, shown: tuple[bytes, bool] | None
     ) -> None:
-        row.status, row.finished_at, row.progress = status, self._clock.now(), None
+        row.status, row.finished_at, row.wait_until, row.progress = status, self._clock.now(), None, None
         node.status, node.attempt, node.outputs = status, row.attempt, outputs
         self._done += 1
         self._emit_after(node, row, shown)
@@ -492,9 +625,9 @@ class Run:
     def _feed(self, node: _Node) -> None:
         for port, index in node.planned.outputs:
             target = self._nodes[index]
-            target.waiting -= 1
+            target.unsettled_feeds -= 1
             target.fed = target.fed or port in node.outputs
-            if target.waiting == 0:
+            if target.unsettled_feeds == 0:
                 self._ready.append(target)
 
     # -- the end ------------------------------------------------------------------------------------------------------
@@ -516,6 +649,7 @@ class Run:
         """End the run before all its nodes have ended: it failed, or it was cancelled."""
         self._flush()
         self._ending = True
+        self._timers.stop_all()
         for task in self._tasks.values():
             if task is not asyncio.current_task():
                 task.cancel()
@@ -537,13 +671,12 @@ class Run:
         others = {task for task in tasks if task is not caller}
         if others:
             await asyncio.wait(others, timeout=CANCEL_GRACE)
-        for index, row in self._rows.items():
-            if row.status is NodeStatus.RUNNING:
-                self._settle(self._nodes[index], row, NodeStatus.CANCELED, {}, None)
-        now = self._clock.now()
         for node in self._nodes:
             if node.retry_at is not None:
-                self._give_up_retry(node, now)
+                self._give_up_retry(node, self._clock.now())
+            elif node.status in _UNDER_WAY:
+                self._settle(node, self._row(node), NodeStatus.CANCELED, {}, None)
+        now = self._clock.now()
         end = messages.ended(self._started_at, now, self._done, len(self._nodes))
         if failure is None:
             self._status = RunStatus.CANCELED
@@ -597,7 +730,12 @@ class Run:
         self, finished_at: datetime | None = None, *, output: bytes | None = None, error: bytes | None = None
     ) -> HeadRow:
         return HeadRow(
-            status=self._status, started_at=self._started_at, finished_at=finished_at, output=output, error=error
+            status=self._status,
+            started_at=self._started_at,
+            finished_at=finished_at,
+            output=output,
+            error=error,
+            wake_at=self._wakes_at() if self._status is RunStatus.WAITING else None,
         )
 
 

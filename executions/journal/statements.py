@@ -24,7 +24,7 @@ RUNS = Execution._meta.db_table
 
 NODE_COLUMNS = (
     "node_id", "attempt", "status", "started_at", "finished_at",
-    "input", "output", "item_counts", "error", "retry_at", "progress",
+    "input", "output", "item_counts", "error", "retry_at", "wait_until", "progress",
 )  # fmt: skip
 EVENT_COLUMNS = ("execution_id", "seq", "type", "data", "created_at")
 
@@ -74,6 +74,7 @@ class Statements:
                 "finished_at": self._time(head.finished_at),
                 "output": _text(head.output),
                 "error": _text(head.error),
+                "wake_at": self._time(head.wake_at),
             }
             if head.status in HOLDS_NO_WORKER:
                 changes |= {"lease_owner": "", "lease_until": None}
@@ -104,10 +105,11 @@ class Statements:
         values = [
             (
                 key, node_id, attempt, status.value, time(started_at), time(finished_at),
-                _text(given), _text(output), _text(counts), _text(error), time(retry_at), _text(progress),
+                _text(given), _text(output), _text(counts), _text(error), time(retry_at), time(wait_until),
+                _text(progress),
             )
             for key, (node_id, attempt, status, started_at, finished_at,
-                      given, output, counts, error, retry_at, progress) in rows
+                      given, output, counts, error, retry_at, wait_until, progress) in rows
         ]  # fmt: skip
         self._insert(cursor, self._upsert_nodes, values, self._on_conflict)
 

@@ -61,6 +61,7 @@ test("an empty state has every node, idle, whether it is given by id or as an ob
     itemCounts: null,
     error: null,
     willRetryAt: null,
+    waitUntil: null,
     progress: null,
   });
 });

@@ -11,10 +11,10 @@ import orjson
 
 from executions.engine.plan import NodeBehaviour, Plan, make_plan
 from executions.engine.ports import Entry, HeadRow, NodeValues, SystemClock
-from executions.engine.run import Outcome, Restored, Run, RunHead, RunLimits
+from executions.engine.run import Outcome, Restored, Run, RunCommand, RunHead, RunLimits
 from executions.events import Event, State, duration_ms, empty_state, iso, node_state
 from executions.statuses import NODE_SETTLED, NodeStatus, RunStatus
-from flows.context import NodeContext, Ports
+from flows.context import NodeContext, Ports, Resumption
 from flows.graph import Edge, Graph, Node
 
 Script = Callable[[NodeContext], Awaitable[Ports]]
@@ -30,6 +30,8 @@ class MemoryJournal:
         self._delay = delay
         self._news = asyncio.Event()
         self.dead = False
+        self.signals: dict[int, dict[str, Any] | None] = {}
+        """What the signals brought, by the ids of their commands."""
         self._committer = asyncio.ensure_future(self._commit())
 
     def append(self, entries: Sequence[Entry]) -> None:
@@ -85,11 +87,24 @@ class MemoryJournal:
                 status=row[2],
                 attempt=row[1],
                 outputs={port: orjson.dumps(items) for port, items in orjson.loads(row[6] or b"{}").items()},
+                started_at=row[3],
                 retry_at=row[9],
+                wait_until=row[10],
+                resumption=self.resumption(node_id, row[1]),
                 error=orjson.loads(row[8]) if row[8] else None,
             )
             for node_id, row in self.rows().items()
         }
+
+    def resumption(self, node_id: str, attempt: int) -> Resumption | None:
+        """What the newest event about the end of a wait says."""
+        found = None
+        for event in self.events():
+            about = (event.data.get("nodeId"), event.data.get("attempt"))
+            if event.type == "executionResumed" and about == (node_id, attempt):
+                kind, command = event.data["reason"], event.data["command"]
+                found = Resumption(kind=kind, data=self.signals[command] if kind == "signal" else None)
+        return found
 
 
 class World:
@@ -155,15 +170,16 @@ class World:
             limits=RunLimits(**limits),
         )
 
-    async def drive(self, commands: Sequence[tuple[str, int]] = (), **limits: Any) -> Outcome:
+    async def drive(self, commands: Sequence[RunCommand] = (), **limits: Any) -> Outcome:
         return await asyncio.wait_for(self.run(**limits).drive(commands), 10)
 
     def crash(self) -> None:
         """Lose what was not committed, and go on with what was."""
-        entries = self.journal.entries
+        entries, signals = self.journal.entries, self.journal.signals
         self.journal.close()
         self.journal = MemoryJournal(self.delay)
         self.journal.entries = list(entries)
+        self.journal.signals = signals
 
     # -- what tests look at -------------------------------------------------------------------------------------------
 
@@ -185,7 +201,7 @@ class World:
         """The state as the stored rows give it, apart from any event."""
         state = empty_state("run-1", [node.id for node in self.graph.nodes])
         for node_id, row in self.journal.rows().items():
-            _, attempt, status, started, finished, _, _, counts, error, retry_at, progress = row
+            _, attempt, status, started, finished, _, _, counts, error, retry_at, wait_until, progress = row
             state["nodes"][node_id] = node_state(
                 NodeStatus.WAITING if retry_at else status,
                 attempt=attempt,
@@ -195,6 +211,7 @@ class World:
                 itemCounts=orjson.loads(counts) if counts else None,
                 error=orjson.loads(error) if error else None,
                 willRetryAt=iso(retry_at) if retry_at else None,
+                waitUntil=iso(wait_until) if wait_until else None,
                 progress=orjson.loads(progress) if progress else None,
             )
         head = self.journal.head()

@@ -6,7 +6,7 @@
  *
  * @typedef {{seq: number, type: string, data: object}} RunEvent
  * @typedef {{status: string, attempt: number, startedAt: ?string, finishedAt: ?string, durationMs: ?number,
- *            itemCounts: ?object, error: ?object, willRetryAt: ?string,
+ *            itemCounts: ?object, error: ?object, willRetryAt: ?string, waitUntil: ?string,
  *            progress: ?{fraction: ?number, message: string, text: string}}} NodeState
  * @typedef {{executionId: string, seq: number, status: string, startedAt: ?string, finishedAt: ?string,
  *            durationMs: ?number, error: ?object, progress: {done: number, total: number},
@@ -97,14 +97,22 @@ const CHANGES = {
       itemCounts: data.itemCounts ?? null,
       error: data.error ?? null,
       willRetryAt,
+      waitUntil: null,
       progress: null,
     };
     return { progress: data.progress ?? state.progress, nodes: { ...state.nodes, [data.nodeId]: settled } };
   },
 
   executionPaused: (state, data) => ({ status: data.status }),
-  executionResumed: () => ({ status: "running" }),
-  executionWaiting: () => ({ status: "waiting" }),
+  executionResumed: (state, data) => ({
+    status: data.status ?? "running", // runs of earlier versions say nothing else
+    ...waiter(state, data.nodeId, { status: "queued", waitUntil: null }),
+  }),
+
+  executionWaiting: (state, data) => ({
+    status: data.status,
+    ...waiter(state, data.nodeId, { status: "waiting", waitUntil: data.until, progress: null }),
+  }),
 
   executionFinished: (state, data) => ({ ...ended(state, data), status: data.status }),
 
@@ -114,6 +122,12 @@ const CHANGES = {
     error: { nodeId: data.nodeId ?? null, ...data.error },
   }),
 };
+
+/** A node waits, or waits no longer: the attempt goes on. Nothing, when the event is about no node. */
+function waiter(state, nodeId, change) {
+  if (nodeId == null) return {};
+  return { nodes: { ...state.nodes, [nodeId]: { ...(state.nodes[nodeId] ?? idleNode()), ...change } } };
+}
 
 function ended(state, data) {
   return { durationMs: data.durationMs, finishedAt: data.finishedAt, progress: data.progress ?? state.progress };
@@ -130,6 +144,7 @@ function idleNode(status = "idle") {
     itemCounts: null,
     error: null,
     willRetryAt: null,
+    waitUntil: null,
     progress: null,
   };
 }
