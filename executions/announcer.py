@@ -60,6 +60,8 @@ class Announcer:
         """Begin or end to listen for hints about a run; from any thread."""
         with self._guard:
             (self._watched.add if watched else self._watched.discard)(execution_id)
+            if not watched and self._session is None:
+                return  # nothing listens: a reader that leaves behind the end starts nothing anew
         if self._joins_processes():
             self._call(lambda session: session.changes.put_nowait((execution_id, watched)))
 

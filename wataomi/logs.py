@@ -71,5 +71,6 @@ def logging_configuration(level: str, filename: str) -> dict[str, Any]:
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
+            "procrastinate": {"level": "WARNING"},
         },
     }

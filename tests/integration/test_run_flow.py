@@ -29,7 +29,7 @@ from flows.models import Flow, FlowVersion
 from tests.integration.execution_data import chain_of, executor, journal_of, status_of, wait_for_status  # noqa: F401
 from tests.integration.flow_data import cyclic_graph
 from tests.integration.terminal_command import Command, command_environment
-from tests.servers import PROJECT
+from tests.servers import PROJECT, wait_until
 
 Start = Callable[..., Command]
 ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -65,7 +65,7 @@ def make_drawn(graph: dict[str, Any], slug: str = "a-flow", **settings: Any) -> 
     flow = Flow.objects.create(name="A flow", slug=slug, owner=owner, head=1)
     for node in graph["nodes"][1:]:
         node["settings"] = settings
-    FlowVersion.objects.create(flow=flow, number=1, graph=graph, checksum=slug, author=owner)
+    FlowVersion.objects.create(flow=flow, number=1, graph=graph, checksum=slug[:64], author=owner)
     return flow
 
 
@@ -426,7 +426,7 @@ def test_a_run_of_another_process_is_watched_from_its_first_event_and_not_execut
 
 
 @pytest.mark.parametrize(
-    ("how", "code", "said"), [("signal", 130, "Not watched any longer"), ("timeout", 124, "Timed out after 0.3 s")]
+    ("how", "code", "said"), [("signal", 130, "Not watched any longer"), ("timeout", 124, "Timed out after 1 s")]
 )
 def test_who_stops_watching_leaves_the_run_alone(
     command: Start,
@@ -438,7 +438,9 @@ def test_who_stops_watching_leaves_the_run_alone(
     flow = make_flow(LONG)
     run = Execution.objects.create(flow=flow, flow_version=flow.versions.get(), mode=Mode.API.value)
     runtime.executor().enqueue(run.pk)
-    watching = command("--watch", str(run.pk), *(["--timeout", "0.3"] if how == "timeout" else []))
+    # So that it is seen within the time for which it is watched.
+    wait_until(lambda: run.node_executions.filter(node_id="n0").exists(), 20)
+    watching = command("--watch", str(run.pk), *(["--timeout", "1"] if how == "timeout" else []))
     watching.wait_for("Node 0: running")
     if how == "signal":
         watching.signal(signal.SIGINT)
