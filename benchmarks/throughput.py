@@ -29,7 +29,7 @@ class HeldBack:
     def __init__(self) -> None:
         self.ids: list[UUID] = []
 
-    def enqueue(self, execution_id: UUID) -> None:
+    def enqueue(self, execution_id: UUID, priority: int = 0) -> None:
         self.ids.append(execution_id)
 
     def nudge(self) -> None:
@@ -86,7 +86,7 @@ def _wait(ids: Sequence[UUID]) -> None:
             while _status(cursor, statements.key(execution_id)) not in RUN_ENDED:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"Execution {execution_id} did not end within {WAIT_SECONDS:g} s.")
-                time.sleep(0.001)
+                time.sleep(0.005)
 
 
 def _status(cursor: CursorWrapper, key: Any) -> str:

@@ -1,4 +1,4 @@
-"""The SQL of the journal, for SQLite and PostgreSQL alike.
+"""The journal's transaction on SQLite, and rows written many to a statement.
 
 Many rows to a statement: each statement gives the interpreter lock up once, and while the engine computes, getting it
 back can take a switch interval (5 ms). Row by row, a thousand rows would wait a thousand times.
@@ -7,7 +7,7 @@ back can take a switch interval (5 ms). Row by row, a thousand rows would wait a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -15,8 +15,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
 from executions.engine.ports import HeadRow, NodeValues
-from executions.models import Execution, ExecutionEvent, NodeExecution
-from executions.statuses import RUN_ENDED, RunStatus
+from executions.journal.batch import HOLDS_NO_WORKER, RunWrite
+from executions.journal.transactions import write_transaction
+from executions.models import Command, Execution, ExecutionEvent, NodeExecution
 
 EVENTS = ExecutionEvent._meta.db_table
 NODES = NodeExecution._meta.db_table
@@ -43,9 +44,6 @@ def plain_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
         return connection.make_cursor(connection.create_cursor())
 
 
-HOLDS_NO_WORKER = RUN_ENDED | {RunStatus.PAUSED, RunStatus.WAITING}
-
-
 class Statements:
     """Writes rows through one connection."""
 
@@ -62,12 +60,10 @@ class Statements:
         """The id as this database stores it."""
         return Execution._meta.pk.get_db_prep_value(execution_id, self._connection)
 
-    def advance(
-        self, cursor: CursorWrapper, key: Any, epoch: int, before: int, last: int, head: HeadRow | None
-    ) -> bool:
-        """Move the run's head from seq `before` to `last`, if it is still of this epoch; False when it is not."""
-        changes: dict[str, Any] = {"last_seq": last}
-        if head is not None:
+    def advance(self, cursor: CursorWrapper, key: Any, write: RunWrite) -> bool:
+        """The fence: move the run's head, if the run is still held at this epoch; False when it is not."""
+        changes: dict[str, Any] = {"last_seq": write.last}
+        if (head := write.head) is not None:
             changes |= {
                 "status": head.status.value,
                 "started_at": self._moment(head.started_at),
@@ -81,7 +77,7 @@ class Statements:
         assignments = ", ".join(f"{column} = %s" for column in changes)
         cursor.execute(
             f"UPDATE {RUNS} SET {assignments} WHERE id = %s AND epoch = %s AND last_seq = %s",  # noqa: S608
-            [*changes.values(), key, epoch, before],
+            [*changes.values(), key, write.epoch, write.before],
         )
         return cursor.rowcount == 1
 
@@ -120,6 +116,41 @@ class Statements:
 
     def _time(self, moment: datetime | None) -> Any:
         return None if moment is None else self._moment(moment)
+
+
+class SqliteDatabase:
+    """Writes through the connection of the thread that writes, in its turn among the threads of this process."""
+
+    def __init__(self, connection: BaseDatabaseWrapper) -> None:
+        self._connection = connection
+
+    def commit(self, writes: Sequence[RunWrite]) -> list[RunWrite]:
+        statements = Statements(self._connection)
+        lost: list[RunWrite] = []
+        events: list[tuple[Any, int, str, bytes, datetime]] = []
+        nodes: list[tuple[Any, NodeValues]] = []
+        with write_transaction(), plain_cursor(self._connection) as cursor:
+            for write in writes:
+                key = statements.key(write.execution_id)
+                if not statements.advance(cursor, key, write):
+                    # One that stands where it was to be brought is written: the answer to an earlier try was lost.
+                    if statements.position(cursor, key) != (write.epoch, write.last):
+                        lost.append(write)
+                    continue
+                events += [(key, entry.seq, entry.type, entry.data, entry.at) for entry in write.entries]
+                nodes += [(key, node) for node in write.nodes()]
+                if write.obeyed is not None:
+                    _mark_obeyed(write.execution_id, write.obeyed)
+            statements.insert_events(cursor, events)
+            statements.upsert_nodes(cursor, nodes)
+        return lost
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _mark_obeyed(execution_id: UUID, command: int) -> None:
+    Command.objects.filter(execution_id=execution_id, id__lte=command, taken_at=None).update(taken_at=datetime.now(UTC))
 
 
 def _text(encoded: bytes | None) -> str | None:

@@ -8,17 +8,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connection
 
-from executions.engine.ports import Entry, HeadRow, JournalLost, JournalRefused, NodeValues
+from executions.engine.ports import Entry, JournalLost, JournalRefused
+from executions.journal.batch import Database, RunWrite, weight
 from executions.journal.commit_times import CommitTimes
-from executions.journal.statements import Statements, plain_cursor
-from executions.journal.transactions import write_transaction
-from executions.models import Command
+from executions.journal.postgres import PostgresDatabase
+from executions.journal.statements import SqliteDatabase
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +26,10 @@ MAX_BACKLOG = 5_000
 
 MAX_BATCH = 5_000
 """Entries in one transaction."""
+
+MAX_BATCH_BYTES = 32 * 1024 * 1024
+"""What a transaction carries before it takes no further entries: those of many runs with long outputs are more than the
+database takes in one statement."""
 
 RETRY_SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0)
 """Waits between tries while the database is away; the last one repeats."""
@@ -85,6 +88,11 @@ class RunJournal:
 
 
 Group = tuple[RunJournal, Sequence[Entry]]
+
+
+def open_database() -> Database:
+    """Where this thread writes."""
+    return PostgresDatabase(connection) if connection.vendor == "postgresql" else SqliteDatabase(connection)
 
 
 class JournalWriter:
@@ -160,6 +168,7 @@ class JournalWriter:
     # -- the thread ---------------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
+        self._database = open_database()
         try:
             while True:
                 self._wake.wait()
@@ -174,15 +183,17 @@ class JournalWriter:
                 if self._stopping:
                     return
         finally:
+            self._database.close()
             connection.close()
 
     def _next_batch(self) -> list[Group]:
         batch: list[Group] = []
-        size = 0
-        while self._queue and size < MAX_BATCH:
+        size = load = 0
+        while self._queue and size < MAX_BATCH and load < MAX_BATCH_BYTES:
             group = self._queue.popleft()
             batch.append(group)
             size += len(group[1])
+            load += sum(map(weight, group[1]))
         return batch
 
     def _write(self, batch: list[Group]) -> None:
@@ -192,18 +203,18 @@ class JournalWriter:
             try:
                 self._commit(batch)
                 return
-            except (OperationalError, InterfaceError) as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, no run may wait for ever
+                if not _is_away(error):
+                    self._isolate(batch, error)
+                    return
                 pause = RETRY_SECONDS[min(tries, len(RETRY_SECONDS) - 1)]
                 tries += 1
                 logger.error("journal: the database is not there (%s); next try in %g s", error, pause)
-                connection.close()
+                self._database.close()
                 if self._stopping and tries > 2:
                     self._refuse(batch, JournalRefused(str(error)))
                     return
                 time.sleep(pause)
-            except Exception as error:  # noqa: BLE001 - whatever it is, no run may wait for ever
-                self._isolate(batch, error)
-                return
 
     def _isolate(self, batch: list[Group], error: Exception) -> None:
         runs = {group[0] for group in batch}
@@ -224,36 +235,10 @@ class JournalWriter:
         for run, entries in batch:
             if run.fault is None:
                 by_run.setdefault(run, []).extend(entries)
-        statements = Statements(connection)
-        lost: list[RunJournal] = []
-        with write_transaction(), plain_cursor(connection) as cursor:
-            events: list[tuple[Any, int, str, bytes, datetime]] = []
-            nodes: dict[tuple[Any, str, int], NodeValues] = {}
-            for run, entries in by_run.items():
-                key = statements.key(run.execution_id)
-                if not self._advance(statements, cursor, run, key, entries):
-                    if statements.position(cursor, key) != (run.epoch, entries[-1].seq):
-                        lost.append(run)
-                    # Otherwise the commit before this try was answered by an error, and yet it was done.
-                    continue
-                for entry in entries:
-                    events.append((key, entry.seq, entry.type, entry.data, entry.at))
-                    if entry.node is not None:
-                        nodes[key, entry.node[0], entry.node[1]] = entry.node
-                    if entry.obeyed is not None:
-                        _mark_obeyed(run.execution_id, entry.obeyed)
-            statements.insert_events(cursor, events)
-            statements.upsert_nodes(cursor, [(key, values) for (key, _, _), values in nodes.items()])
+        writes = {run: RunWrite(run.execution_id, run.epoch, run.durable, entries) for run, entries in by_run.items()}
+        lost = self._database.commit(list(writes.values())) if writes else []
         self.commits += 1
-        self._committed(by_run, lost)
-
-    def _advance(self, statements: Statements, cursor: Any, run: RunJournal, key: Any, entries: list[Entry]) -> bool:
-        """The fence: False when the run is no longer this worker's, and nothing of `entries` may be written."""
-        head: HeadRow | None = None
-        for entry in entries:
-            head = entry.head or head
-        last = entries[-1].seq
-        return statements.advance(cursor, key, run.epoch, run.durable, last, head)
+        self._committed(by_run, [run for run, write in writes.items() if write in lost])
 
     def _committed(self, by_run: dict[RunJournal, list[Entry]], lost: list[RunJournal]) -> None:
         for run, entries in by_run.items():
@@ -298,5 +283,17 @@ def _set(waiter: asyncio.Future[None]) -> None:
         waiter.set_result(None)
 
 
-def _mark_obeyed(execution_id: UUID, command: int) -> None:
-    Command.objects.filter(execution_id=execution_id, id__lte=command, taken_at=None).update(taken_at=datetime.now(UTC))
+PROGRAM_LIMIT_EXCEEDED = "54"
+READ_ONLY_TRANSACTION = "25006"
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether the same may be tried again later: the database is not there, and not that it refuses what it got.
+
+    PostgreSQL's codes of errors say more than their classes (PostgreSQL's documentation, appendix A): what is too large
+    stays so, and a standby that takes no writes will be replaced.
+    """
+    code = getattr(error.__cause__, "sqlstate", None) or ""
+    if isinstance(error, OperationalError | InterfaceError):
+        return not code.startswith(PROGRAM_LIMIT_EXCEEDED)
+    return bool(code == READ_ONLY_TRANSACTION)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -17,8 +16,7 @@ from django.db import OperationalError, connection
 from executions import claims, dispatch, runtime
 from executions.engine.ports import Entry, HeadRow, JournalLost, JournalRefused
 from executions.journal import writer as writer_module
-from executions.journal.statements import Statements
-from executions.journal.transactions import write_transaction
+from executions.journal.batch import Database, RunWrite
 from executions.journal.writer import JournalWriter, RunJournal
 from executions.models import Command, Execution, ExecutionEvent, Mode, NodeExecution
 from executions.statuses import NodeStatus, RunStatus
@@ -77,7 +75,7 @@ def entry(seq: int, **fields: Any) -> Entry:
 
 
 def node(attempt: int, status: NodeStatus, node_id: str = "a") -> Any:
-    return (node_id, attempt, status, NOW, None, b"{}", None, None, None, None, None)
+    return (node_id, attempt, status, NOW, None, b"{}", None, None, None, None, None, None)
 
 
 def within(awaitable: Any, seconds: float = 10.0) -> Any:
@@ -100,19 +98,40 @@ async def seqs(run: Execution) -> list[int]:
     return await database(lambda: list(run.events.order_by("seq").values_list("seq", flat=True)))
 
 
+def around_commits(
+    monkeypatch: pytest.MonkeyPatch,
+    before: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
+) -> None:
+    """Call the functions around each commit of the writers that start from now on."""
+    original = writer_module.open_database
+
+    class Watched:
+        def __init__(self) -> None:
+            self._database: Database = original()
+
+        def commit(self, writes: Sequence[RunWrite]) -> list[RunWrite]:
+            before()
+            lost = self._database.commit(writes)
+            after()
+            return lost
+
+        def close(self) -> None:
+            self._database.close()
+
+    monkeypatch.setattr(writer_module, "open_database", Watched)
+
+
 class Blocked:
     """The first transaction of the writer waits, so that a test knows what piles up behind it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entered, self.go_on = threading.Event(), threading.Event()
-        original = Statements.advance
+        around_commits(monkeypatch, before=self._wait)
 
-        def advance(statements: Statements, *args: Any) -> bool:
-            self.entered.set()
-            assert self.go_on.wait(20)
-            return original(statements, *args)
-
-        monkeypatch.setattr(Statements, "advance", advance)
+    def _wait(self) -> None:
+        self.entered.set()
+        assert self.go_on.wait(20)
 
     async def wait_entered(self) -> None:
         assert await asyncio.to_thread(self.entered.wait, 10)
@@ -300,16 +319,14 @@ async def test_while_the_database_is_away_nothing_is_lost(
     writer: JournalWriter, published: Published, make_run: Callable[[], Execution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failures = 3
-    original = Statements.advance
 
-    def away(statements: Statements, *args: Any) -> bool:
+    def away() -> None:
         nonlocal failures
         if failures:
             failures -= 1
             raise OperationalError("the database is away")
-        return original(statements, *args)
 
-    monkeypatch.setattr(Statements, "advance", away)
+    around_commits(monkeypatch, before=away)
     run = await database(make_run)
     journal = writer.open(run.pk, 1, 0)
     for seq in range(1, 6):
@@ -343,19 +360,15 @@ async def test_a_commit_whose_answer_is_lost_is_not_doubled(
     monkeypatch: pytest.MonkeyPatch,
     times: int,
 ) -> None:
-    original = write_transaction
     left = times
 
-    @contextmanager
-    def unanswered() -> Iterator[None]:
+    def lose_answer() -> None:
         nonlocal left
-        with original():
-            yield
         if left:
             left -= 1
             raise OperationalError("the server closed the connection unexpectedly")
 
-    monkeypatch.setattr(writer_module, "write_transaction", unanswered)
+    around_commits(monkeypatch, after=lose_answer)
     runs = [await database(make_run) for _ in range(3)]
     journals = [writer.open(run.pk, 1, 0) for run in runs]
     for seq in range(1, 5):
