@@ -25,6 +25,9 @@ COMMANDS = Command._meta.db_table
 
 SEPARATOR = "\x1e"
 
+APPLICATION_NAME = "wataomi journal"
+"""How the connections of journals are known in `pg_stat_activity`."""
+
 Columns = dict[str, str]
 
 WRITES: Columns = {
@@ -108,7 +111,9 @@ class PostgresDatabase:
 
     def __init__(self, connection: BaseDatabaseWrapper) -> None:
         self._connection = connection.copy()
-        self._connection.settings_dict["OPTIONS"].pop("pool", None)
+        options = self._connection.settings_dict["OPTIONS"]
+        options.pop("pool", None)
+        options["application_name"] = APPLICATION_NAME
 
     def commit(self, writes: Sequence[RunWrite]) -> list[RunWrite]:
         parameters = _parameters(writes)

@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.backends.utils import CursorWrapper
 
-from executions.engine.ports import HeadRow, NodeValues
+from executions.engine.ports import NodeValues
 from executions.journal.batch import HOLDS_NO_WORKER, RunWrite
 from executions.journal.transactions import write_transaction
 from executions.models import Command, Execution, ExecutionEvent, NodeExecution
