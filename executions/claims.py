@@ -7,9 +7,10 @@ one to take it can write.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -17,25 +18,27 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from executions.conf import execution_settings
+from executions.database_clock import database_now
 from executions.engine.messages import node_after, text
 from executions.engine.plan import Plan
 from executions.engine.ports import NodeRow
-from executions.engine.run import Restored, RunHead
+from executions.engine.run import Restored, RunCommand, RunHead
 from executions.errors import FlowInvalid
 from executions.events import EventType, duration_ms, iso
 from executions.journal.transactions import write_transaction
+from executions.limits import admitted
 from executions.models import Command, Execution, ExecutionEvent, Mode, NodeExecution
 from executions.plans import node_names, plan_of
+from executions.resume_links import resume_urls
+from executions.resumptions import resumptions
 from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus, RunStatus
-
-UNCLAIMED_GRACE = timedelta(seconds=10)
-"""A run that nobody has taken this long is taken by whoever sees it; before, its creator brings it to a worker."""
-
-WAITS_FOR_COMMAND = frozenset({RunStatus.PAUSED, RunStatus.WAITING})
+from executions.takeovers import note_lost_workers, too_many_lost
 
 logger = logging.getLogger(__name__)
 
-UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)
+
+GOES_ON = frozenset({RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING})
+"""A run in one of these that nobody holds is to be brought to a worker."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,39 +50,57 @@ class Claim:
     head: RunHead
     plan: Plan
     restored: dict[str, Restored]
-    commands: list[tuple[str, int]]
+    commands: list[RunCommand]
 
 
 def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
-    """Take runs, all in one transaction; those that have ended, are paused with nothing asked of them, or are held by
-    another worker are left out.
+    """Take runs, all in one transaction; those that have ended, are held by another worker, wait for something that has
+    not come, or for which their flow has no place, are left out.
 
-    A run whose graph can no longer be run (a node type is gone) is ended with an error.
+    A run whose graph can no longer be run (a node type is gone), or that has lost too many workers, is ended with an
+    error.
     """
-    now = datetime.now(UTC)
+    now = database_now()
     with write_transaction():
         runs = list(
             _claimable(now, owner)
             .filter(id__in=execution_ids)
             .select_for_update(of=("self",), skip_locked=connection.features.has_select_for_update_skip_locked)
-            .select_related("flow_version__flow")
+            .select_related("flow_version", "flow")
             .defer("output", "error", "flow_version__graph")
         )
         commands = _commands(execution_ids)
-        taken = [run for run in runs if run.status not in WAITS_FOR_COMMAND or run.id in commands]
+        asked = [run for run in runs if _should_go_on(run, commands.get(run.id, []), now)]
+        canceled = {run_id for run_id, asks in commands.items() if Command.Kind.CANCEL in (kind for kind, *_ in asks)}
+        taken = admitted(asked, canceled)
+        lost = [run for run in taken if run.lease_owner not in ("", owner)]
         Execution.objects.filter(id__in=[run.id for run in taken]).update(
             epoch=F("epoch") + 1, lease_owner=owner, lease_until=now + _lease()
         )
+        note_lost_workers(lost)
     _drop_commands_of_ended(set(commands) - {run.id for run in runs})
     restored = _restored(taken)
     return [held for run in taken if (held := _claim(run, commands.get(run.id, []), restored.get(run.id, {})))]
 
 
-def _claim(run: Execution, commands: list[tuple[str, int]], restored: dict[str, Restored]) -> Claim | None:
+def _should_go_on(run: Execution, commands: Sequence[tuple[Any, ...]], now: datetime) -> bool:
+    """Whether the run has something to do: one that is paused or waits has not, until it is told to or its time has
+    come."""
+    if run.status == RunStatus.PAUSED:
+        return any(kind != Command.Kind.SIGNAL for kind, *_ in commands)
+    if run.status == RunStatus.WAITING:
+        return bool(commands) or (run.wake_at is not None and run.wake_at <= now)
+    return True
+
+
+def _claim(run: Execution, commands: list[RunCommand], restored: dict[str, Restored]) -> Claim | None:
     run.epoch += 1  # as the update did
+    if error := too_many_lost(run, restored):
+        fail(run.id, run.epoch, error)
+        return None
     try:
         plan = plan_of(run.flow_version)
-        head = _head(run)
+        head = _head(run, plan)
     except FlowInvalid as error:
         fail(run.id, run.epoch, {"type": "FlowInvalid", "message": error.message, "hint": error.hint})
         return None
@@ -100,11 +121,12 @@ def _claimable(now: datetime, owner: str) -> QuerySet[Execution]:
     return Execution.objects.filter(free).exclude(status__in=RUN_ENDED)
 
 
-def _commands(execution_ids: Collection[UUID]) -> dict[UUID, list[tuple[str, int]]]:
+def _commands(execution_ids: Collection[UUID]) -> dict[UUID, list[RunCommand]]:
     rows = Command.objects.filter(execution_id__in=execution_ids, taken_at=None).order_by("id")
-    commands: dict[UUID, list[tuple[str, int]]] = {}
-    for execution_id, kind, command_id in rows.values_list("execution_id", "kind", "id"):
-        commands.setdefault(execution_id, []).append((kind, command_id))
+    commands: dict[UUID, list[RunCommand]] = {}
+    for execution_id, *command in rows.values_list("execution_id", "kind", "id", "node_id", "data"):
+        kind, command_id, node_id, data = command
+        commands.setdefault(execution_id, []).append((kind, command_id, node_id, data))
     return commands
 
 
@@ -120,8 +142,8 @@ def _lease() -> timedelta:
     return timedelta(seconds=execution_settings().lease)
 
 
-def _head(run: Execution) -> RunHead:
-    flow = run.flow_version.flow
+def _head(run: Execution, plan: Plan) -> RunHead:
+    flow = run.flow
     return RunHead(
         execution_id=str(run.id),
         flow={"id": flow.pk, "name": flow.name, "version": run.flow_version.number},
@@ -130,6 +152,7 @@ def _head(run: Execution) -> RunHead:
         seq=run.last_seq,
         status=RunStatus(run.status),
         started_at=run.started_at,
+        resume_urls=resume_urls(run.id, plan),
     )
 
 
@@ -138,12 +161,17 @@ def _restored(runs: Collection[Execution]) -> dict[UUID, dict[str, Restored]]:
     known = [run.id for run in runs if run.last_seq > 0 or run.mode == Mode.RETRY.value]
     restored: dict[UUID, dict[str, Restored]] = {}
     rows = NodeExecution.objects.filter(execution_id__in=known).defer("input", "progress").order_by("attempt")
-    for row in rows if known else ():
+    rows = list(rows) if known else []
+    resumed = resumptions(rows)
+    for row in rows:
         restored.setdefault(row.execution_id, {})[row.node_id] = Restored(
             status=NodeStatus(row.status),
             attempt=row.attempt,
             outputs={port: orjson.dumps(items) for port, items in (row.output or {}).items()},
+            started_at=row.started_at,
             retry_at=row.retry_at,
+            wait_until=row.wait_until,
+            resumption=resumed.get((row.execution_id, row.node_id, row.attempt)),
             error=row.error,
         )
     return restored
@@ -151,9 +179,16 @@ def _restored(runs: Collection[Execution]) -> dict[UUID, dict[str, Restored]]:
 
 def renew(owner: str, execution_ids: Collection[UUID]) -> None:
     """Keep the runs for another lease."""
+    held = Execution.objects.filter(id__in=execution_ids, lease_owner=owner)
     with write_transaction():
-        held = Execution.objects.filter(id__in=execution_ids, lease_owner=owner)
-        held.update(lease_until=datetime.now(UTC) + _lease())
+        lock_in_order(held)
+        held.update(lease_until=database_now() + _lease())
+
+
+def lock_in_order(runs: QuerySet[Execution]) -> list[tuple[UUID, str]]:
+    """Lock the rows as the journal does, by their ids: two that lock many in different orders would wait for each
+    other. Returns id and status of each."""
+    return list(runs.select_for_update(no_key=True).order_by("id").values_list("id", "status"))
 
 
 def park(execution_id: UUID, epoch: int, newest_command: int) -> None:
@@ -164,22 +199,18 @@ def park(execution_id: UUID, epoch: int, newest_command: int) -> None:
         seen.update(taken_at=datetime.now(UTC))
 
 
-def release(owner: str, execution_ids: Collection[UUID] | None = None) -> None:
-    """Give what a worker holds back, for whoever takes it next: these runs, or all."""
+def release(
+    owner: str, execution_ids: Collection[UUID] | None = None, give_on: Callable[[list[UUID]], None] = lambda ids: None
+) -> None:
+    """Give what a worker holds back, for whoever takes it next: these runs, or all. `give_on` is called with them in
+    the same transaction."""
     held = Execution.objects.filter(lease_owner=owner)
     if execution_ids is not None:
         held = held.filter(id__in=execution_ids)
     with write_transaction():
+        released = lock_in_order(held)
         held.update(lease_owner="", lease_until=None)
-
-
-def abandoned() -> list[UUID]:
-    """Runs that no worker holds and that should go on: their worker died or gave them back, or none ever came."""
-    now = datetime.now(UTC)
-    forgotten = Q(lease_until__lt=now) | Q(lease_until=None, epoch__gt=0)
-    forgotten |= Q(lease_until=None, created_at__lt=now - UNCLAIMED_GRACE)
-    unfinished = Q(status__in=UNFINISHED)
-    return list(Execution.objects.filter(forgotten & unfinished).order_by("id").values_list("id", flat=True)[:500])
+        give_on([execution_id for execution_id, status in released if status in GOES_ON])
 
 
 def owners(prefix: str) -> list[str]:
@@ -190,13 +221,10 @@ def owners(prefix: str) -> list[str]:
 
 def end_leases_of(owner: str) -> None:
     """Let the runs of a worker that is known to be dead be taken at once."""
-    Execution.objects.filter(lease_owner=owner).update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
-
-
-def pending_commands() -> list[tuple[int, UUID, str]]:
-    """Id, run and kind of each command that nobody has taken yet, oldest first."""
-    rows = Command.objects.filter(taken_at=None).order_by("id")
-    return list(rows.values_list("id", "execution_id", "kind")[:1000])
+    held = Execution.objects.filter(lease_owner=owner)
+    with write_transaction():
+        lock_in_order(held)
+        held.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
 
 
 def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
@@ -229,9 +257,10 @@ def _cancel_unsettled(run: Execution, now: datetime, progress: dict[str, int]) -
         NodeExecution.objects.create(
             execution=run, node_id=node_id, attempt=attempt + 1, status=NodeStatus.RUNNING, started_at=now
         )
-    for row in NodeExecution.objects.filter(execution=run, status=NodeStatus.RUNNING).order_by("id"):
-        row.status, row.finished_at, row.progress = NodeStatus.CANCELED, now, None
-        row.save(update_fields=["status", "finished_at", "progress"])
+    under_way = (NodeStatus.RUNNING, NodeStatus.WAITING, NodeStatus.QUEUED)
+    for row in NodeExecution.objects.filter(execution=run, status__in=under_way).order_by("id"):
+        row.status, row.finished_at, row.wait_until, row.progress = NodeStatus.CANCELED, now, None, None
+        row.save(update_fields=["status", "finished_at", "wait_until", "progress"])
         progress["done"] += 1
         ended = NodeRow(
             node_id=row.node_id,

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
-from executions import runtime
+from executions import limits, runtime
 from executions.conf import execution_settings
 from executions.engine.values import encode_json
-from executions.errors import FlowInactive, FlowInvalid, IdempotencyConflict, InputInvalid, RetryRefused
+from executions.errors import FlowBusy, FlowInactive, FlowInvalid, IdempotencyConflict, InputInvalid, RetryRefused
 from executions.journal.transactions import write_transaction
 from executions.models import Execution, Mode, NodeExecution
 from executions.plans import plan_of
@@ -33,7 +33,7 @@ def start_execution(
     """Create a run of the flow's newest version and bring it to a worker when the transaction is committed.
 
     With an `idempotency_key` that the requester has used before, the run made then is returned. Raises InputInvalid,
-    FlowInactive, FlowInvalid, IdempotencyConflict.
+    FlowInactive, FlowBusy, FlowInvalid, IdempotencyConflict.
     """
     given = check_input(input_data)
     if idempotency_key is not None:
@@ -50,11 +50,13 @@ def start_execution(
         input=given,
         requester=requester,
         idempotency_key=idempotency_key,
+        priority=flow.priority,
     )
     try:
         with write_transaction():
+            _check_room(flow)
             execution.save(force_insert=True)
-            transaction.on_commit(lambda: runtime.executor().enqueue(execution.id))
+            runtime.executor().enqueue(execution.id, execution.priority)
     except IntegrityError:
         # Two requests with the same key at once: the other one was first.
         repeated = _same_request(flow, given, requester, idempotency_key) if idempotency_key else None
@@ -71,20 +73,20 @@ def _newest_version(flow: Flow) -> FlowVersion:
         raise FlowInvalid(f"The flow {flow.name!r} has no version yet.", []) from error
 
 
-def check_input(input_data: object) -> dict[str, Any]:
-    """The input as a run can start with it. Raises InputInvalid."""
+def check_input(input_data: object, *, what: str = "input", field: str = "input_data") -> dict[str, Any]:
+    """The input as a run can start with it, or be resumed with it. Raises InputInvalid."""
     if not isinstance(input_data, Mapping):
-        hint = 'For no input send {}, for a list {"items": [...]}.'
-        raise InputInvalid("The input must be a JSON object.", hint=hint)
+        hint = f'For no {what} send {{}}, for a list {{"items": [...]}}.'
+        raise InputInvalid(f"The {what} must be a JSON object.", field=field, hint=hint)
     if _depth(input_data) > MAX_INPUT_DEPTH:
-        raise InputInvalid(f"The input is nested deeper than {MAX_INPUT_DEPTH} levels.")
+        raise InputInvalid(f"The {what} is nested deeper than {MAX_INPUT_DEPTH} levels.", field=field)
     try:
         size = len(encode_json(input_data))
     except (TypeError, ValueError) as error:
-        raise InputInvalid(f"The input is not JSON: {error}.") from error
+        raise InputInvalid(f"The {what} is not JSON: {error}.", field=field) from error
     limit = execution_settings().max_input_bytes
     if size > limit:
-        raise InputInvalid(f"The input is {size:,} bytes of JSON; at most {limit:,} are allowed.")
+        raise InputInvalid(f"The {what} is {size:,} bytes of JSON; at most {limit:,} are allowed.", field=field)
     return dict(input_data)
 
 
@@ -129,6 +131,20 @@ def _check_active(flow: Flow) -> None:
         raise FlowInactive(f"The flow {flow.name!r} is not active.", hint="Activate it, then run it again.")
 
 
+def _check_room(flow: Flow) -> None:
+    """Raises FlowBusy where the flow refuses more runs than it may execute at once. In the transaction that makes the
+    run."""
+    if flow.max_concurrent_runs is None or flow.when_full != Flow.WhenFull.REFUSE:
+        return
+    for locked in limits.lock([flow.pk]):
+        if limits.is_full(locked):
+            runs = "run" if locked.max_concurrent_runs == 1 else "runs"
+            raise FlowBusy(
+                f"The flow {flow.name!r} executes {locked.max_concurrent_runs} {runs} at once and no more.",
+                hint="Try again when one has ended, or let the flow queue its runs.",
+            )
+
+
 def retry_execution(
     execution: Execution,
     *,
@@ -139,7 +155,7 @@ def retry_execution(
     """A new run with the input of one that has ended.
 
     From "failed", what succeeded in that run and has not changed is taken over instead of being run again. Raises
-    RetryRefused, FlowInactive, FlowInvalid.
+    RetryRefused, FlowInactive, FlowBusy, FlowInvalid.
     """
     if execution.status not in RUN_ENDED:
         raise RetryRefused(f"The run is {execution.status}; only a run that has ended can be retried.")
@@ -155,12 +171,14 @@ def retry_execution(
         input=execution.input,
         requester=requester,
         retry_of=execution,
+        priority=execution.flow.priority,
     )
     with write_transaction():
+        _check_room(execution.flow)
         retry.save(force_insert=True)
         if origin == "failed":
             _take_over(execution, retry)
-        transaction.on_commit(lambda: runtime.executor().enqueue(retry.id))
+        runtime.executor().enqueue(retry.id, retry.priority)
     return retry
 
 

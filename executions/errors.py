@@ -3,6 +3,7 @@
 ExecutionFault
     InputInvalid          the run's input is not what a run can start with
     FlowInactive          the flow starts no new run
+    FlowBusy              the flow has as many runs as it may have, and refuses more
     FlowInvalid           the flow's graph cannot be run; `problems` says why
     IdempotencyConflict   the key was used for another request
     ControlRefused        the run's status does not admit the command
@@ -37,6 +38,10 @@ class InputInvalid(ExecutionFault):
 
 class FlowInactive(ExecutionFault):
     code = "flow_inactive"
+
+
+class FlowBusy(ExecutionFault):
+    code = "flow_busy"
 
 
 class FlowInvalid(ExecutionFault):

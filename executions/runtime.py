@@ -5,19 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Protocol
+from functools import cache
+from typing import Any, Protocol
 from uuid import UUID
 
+from django.db import transaction
+from django.db.models import Q
+
+from executions import processes, tracing
 from executions.announcer import Announcer
+from executions.caretaker import Caretaker
 from executions.conf import execution_settings
 from executions.database_threads import DatabaseThreads
 from executions.engine.ports import Entry
 from executions.hub import hub
+from executions.journal.commit_times import percentile
 from executions.journal.reader import reader_pool
 from executions.journal.writer import JournalWriter, RunJournal
-from executions.worker import Worker
+from executions.processes import Figures
+from executions.worker import Worker, worker_name
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +33,8 @@ logger = logging.getLogger(__name__)
 class Executor(Protocol):
     """Where runs are executed."""
 
-    def enqueue(self, execution_id: UUID) -> None:
-        """Bring a run to a worker. From any thread, behind the commit that made the run."""
+    def enqueue(self, execution_id: UUID, priority: int = 0) -> None:
+        """Bring a run to a worker when the transaction that makes it is committed. From any thread, inside of it."""
 
     def nudge(self) -> None:
         """Say that a command was written. From any thread, behind its commit."""
@@ -35,7 +43,10 @@ class Executor(Protocol):
 
 
 class EmbeddedExecutor:
-    """A worker in this process, on an event loop in a thread of its own: pages stay quick while nodes compute."""
+    """A worker in this process, on an event loop in a thread of its own: pages stay quick while nodes compute. It is
+    the worker's queue as well."""
+
+    shared = False
 
     def __init__(self, *, recover: bool) -> None:
         self._threads = DatabaseThreads("worker", 2)
@@ -46,13 +57,32 @@ class EmbeddedExecutor:
         self._thread.start()
         self._started.wait()
 
-    def enqueue(self, execution_id: UUID) -> None:
-        self._call(self._worker.enqueue, execution_id)
+    def enqueue(self, execution_id: UUID, priority: int = 0) -> None:
+        transaction.on_commit(lambda: self._call(self._enqueue, execution_id, priority))
+
+    def _enqueue(self, execution_id: UUID, priority: int) -> None:
+        self._caretaker.brought(execution_id)
+        self._worker.enqueue(execution_id, priority)
+
+    def put(self, runs: Mapping[UUID, int]) -> None:
+        for execution_id, priority in runs.items():
+            self.enqueue(execution_id, priority)
+
+    def unqueued(self) -> Q:
+        return Q()  # what waits here the worker knows
 
     def nudge(self) -> None:
-        self._call(self._worker.nudge)
+        self._call(self._caretaker.nudge)
 
-    def _call(self, function: Callable[..., object], *args: UUID) -> None:
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def worker(self) -> Worker:
+        return self._worker
+
+    def _call(self, function: Callable[..., object], *args: Any) -> None:
         try:
             self._loop.call_soon_threadsafe(function, *args)
         except RuntimeError:
@@ -84,8 +114,10 @@ class EmbeddedExecutor:
             self._loop.close()
 
     async def _work(self) -> None:
-        self._worker = Worker(writer, hub, self._threads, recover=self._recover)
-        self._serving = asyncio.ensure_future(self._worker.run())
+        capacity = execution_settings().max_concurrent_runs
+        self._worker = Worker(writer, hub, self._threads, capacity=capacity)
+        self._caretaker = Caretaker(self._worker, self, self._threads, recover=self._recover, prune=True)
+        self._serving = asyncio.ensure_future(self._caretaker.run())
         self._started.set()
         await self._serving
 
@@ -97,6 +129,7 @@ hub.on_watch = announcer.watch
 def _publish(run: RunJournal, entries: Sequence[Entry]) -> None:
     hub.publish(run.execution_id, entries)
     announcer.announce(run.execution_id, entries[-1].seq)
+    tracing.observe(run.execution_id, run.epoch, entries)
 
 
 writer = JournalWriter(_publish)
@@ -110,8 +143,16 @@ def executor(*, recover: bool = False) -> Executor:
     global _executor  # noqa: PLW0603 - one for each process
     with _guard:
         if _executor is None:
-            _executor = EmbeddedExecutor(recover=recover)
+            _executor = _make(recover)
         return _executor
+
+
+def _make(recover: bool) -> Executor:
+    if execution_settings().executor == "embedded":
+        return EmbeddedExecutor(recover=recover)
+    from executions.queue.jobs import JobQueue  # its tables are there only where it is used
+
+    return JobQueue()
 
 
 def use(other: Executor | None) -> None:
@@ -119,6 +160,33 @@ def use(other: Executor | None) -> None:
     global _executor  # noqa: PLW0603 - one for each process
     with _guard:
         _executor = other
+
+
+def is_executor_dead() -> bool:
+    """Whether this process should execute runs and does not any more."""
+    return isinstance(_executor, EmbeddedExecutor) and not _executor.alive
+
+
+def figures(worker: Worker | None = None) -> Figures:
+    """What this process does at the moment. `worker`: who executes runs here, where the executor does not."""
+    if worker is None and isinstance(_executor, EmbeddedExecutor) and _executor.alive:
+        worker = _executor.worker
+    times = writer.times.newest(within=60)
+    p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
+    return Figures(
+        name=_process_name() if worker is None else worker.name,
+        executes=worker is not None,
+        capacity=0 if worker is None else worker.capacity,
+        held=0 if worker is None else worker.held,
+        readers=hub.readers,
+        backlog=writer.backlog,
+        commits=writer.commits,
+        commit_p50_ms=None if p50 is None else p50 * 1000,
+        commit_p99_ms=None if p99 is None else p99 * 1000,
+    )
+
+
+_process_name = cache(worker_name)
 
 
 def shutdown() -> None:
@@ -130,7 +198,7 @@ def shutdown() -> None:
     with _guard:
         ending, _executor = _executor, None
     with ExitStack() as steps:  # all are taken, last one first, also when one of them raises
-        for step in (reader_pool.close, hub.close, announcer.close, writer.close):
+        for step in (processes.end, reader_pool.close, hub.close, announcer.close, writer.close):
             steps.callback(step)
         if ending is not None:
             steps.callback(ending.stop)

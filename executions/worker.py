@@ -1,4 +1,4 @@
-"""A worker: executes the runs it holds on one event loop, and looks after their leases and commands."""
+"""A worker: executes the runs it holds on one event loop, from their claims to where they leave it."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
+from django.db.models import Q
 
-from executions import claims
+from executions import claims, tracing
 from executions.claims import Claim
 from executions.conf import execution_settings
 from executions.database_threads import DatabaseThreads
+from executions.due import Pending, priorities
 from executions.engine.messages import text
 from executions.engine.ports import JournalLost, JournalRefused, SystemClock
 from executions.engine.run import Outcome, Run, RunLimits
 from executions.hub import Hub
 from executions.journal.writer import JournalWriter
 from executions.logs import log_end, log_start
-from executions.models import Command
 
 logger = logging.getLogger(__name__)
 
@@ -40,57 +41,106 @@ CANCEL_GRACE = 0.3
 RELEASE_SECONDS = 1.0
 """What giving runs back may take when the worker stops."""
 
-IDLE_COMMAND_POLL = 2.0
-"""Seconds between two looks for commands while no run is held."""
-
 
 def worker_name() -> str:
     """`<host>:<process id>:<random>`: who holds a lease, and where to look for it."""
     return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-class Worker:
-    """All its methods belong to the loop that `run` was called on."""
+class Queue(Protocol):
+    """Where runs wait for a worker that has room. Called in database threads."""
 
-    def __init__(self, writer: JournalWriter, hub: Hub, threads: DatabaseThreads, *, recover: bool) -> None:
+    shared: bool
+    """Whether workers of other processes take from it too."""
+
+    def put(self, runs: Mapping[UUID, int]) -> None:
+        """Bring runs, by their ids and with their priorities, to a worker; inside a transaction: when it is
+        committed."""
+
+    def unqueued(self) -> Q:
+        """Tells runs that are not in the queue from those that are."""
+
+
+class Worker:
+    """All its methods belong to one event loop. `capacity`: runs that it executes at once; `queue`: where those come
+    from that it has no more room for when it stops."""
+
+    def __init__(self, writer: JournalWriter, hub: Hub, threads: DatabaseThreads, *, capacity: int) -> None:
         self.name = worker_name()
+        self.capacity = capacity
+        self.queue: Queue | None = None
+        """Where the runs go on that this worker gives back; None: whoever looks for them finds them."""
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when the worker begins to hold runs, when a run has left it, and when it was refused one: there may be
+        a command for it, or a place for another one."""
         self._writer = writer
         self._hub = hub
         self._threads = threads
-        self._recover = recover
         self._runs: dict[UUID, Run | None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._arrivals: dict[UUID, None] = {}  # in their order
-        self._brought: set[UUID] = set()
+        self._arrivals: dict[UUID, int] = {}  # priorities, in the order in which they came
+        self._leaving: dict[UUID, asyncio.Future[None]] = {}
         self._taking = False
-        self._nudged = asyncio.Event()
         self._stopping = False
 
     @property
     def held(self) -> int:
         return len(self._runs)
 
-    def enqueue(self, execution_id: UUID) -> None:
+    @property
+    def held_ids(self) -> list[UUID]:
+        return list(self._runs)
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def enqueue(self, execution_id: UUID, priority: int = 0) -> None:
         """Execute a run, now or when there is room."""
-        if not self._recover:
-            self._brought.add(execution_id)
-        if self._stopping or execution_id in self._runs or execution_id in self._arrivals:
+        if self._stopping or self.has(execution_id):
             return
-        self._arrivals[execution_id] = None
+        self._arrivals[execution_id] = priority
         self._take_arrivals()
 
-    def nudge(self) -> None:
-        """There is a command that may be for a run of this worker."""
-        self._nudged.set()
+    async def execute(self, execution_id: UUID, priority: int = 0) -> None:
+        """Execute a run, and return when it has left this worker, or cannot be taken by it. Cancelling the wait does
+        not touch the run."""
+        self.enqueue(execution_id, priority)
+        if self.has(execution_id):
+            left = self._leaving.get(execution_id)
+            if left is None:
+                left = self._leaving[execution_id] = asyncio.get_running_loop().create_future()
+            await asyncio.shield(left)
 
-    async def run(self) -> None:
-        """Look after commands and leases until cancelled."""
-        await asyncio.gather(self._look_after_commands(), self._look_after_leases())
+    def has(self, execution_id: UUID) -> bool:
+        return execution_id in self._runs or execution_id in self._arrivals
+
+    def obey(self, command: Pending) -> bool:
+        """Tell a run of a command; False when this worker does not hold it."""
+        run = self._runs.get(command.execution_id)
+        if run is not None:
+            try:
+                run.obey(command.kind, command.id, command.node_id, command.data)
+            except Exception as error:  # noqa: BLE001 - a fault of the engine ends its run, which must not hang
+                run.abort(error)
+        return command.execution_id in self._runs
+
+    async def take_canceled(self, execution_ids: Sequence[UUID]) -> None:
+        """Take runs only to end them: they need not wait until there is room."""
+        batch = [execution_id for execution_id in execution_ids if execution_id not in self._runs]
+        if self._stopping or not batch:
+            return
+        for execution_id in batch:
+            self._arrivals.pop(execution_id, None)
+            self._runs[execution_id] = None
+        await self._claim(batch)
 
     async def stop(self, grace: float) -> None:
         """Take no more; let running nodes end for `grace` seconds; give what is not ended by then back."""
         self._stopping = True
-        self._arrivals.clear()
+        for execution_id in list(self._arrivals):
+            del self._arrivals[execution_id]
+            self._left(execution_id)
         for run in self._runs.values():
             if run is not None:
                 run.hand_over()
@@ -103,9 +153,15 @@ class Worker:
         try:
             # One statement for all of them, and also for what was taken in the last moment and never began.
             async with asyncio.timeout(RELEASE_SECONDS):
-                await self._threads.run(claims.release, self.name)
+                await self._threads.run(claims.release, self.name, None, self._give_on)
         except (DatabaseError, InterfaceError, TimeoutError) as error:
             logger.warning("worker: its runs are taken up when their leases have ended (%r)", error)
+        for execution_id in list(self._leaving):
+            self._left(execution_id)
+
+    def _give_on(self, execution_ids: list[UUID]) -> None:
+        if self.queue is not None and execution_ids:
+            self.queue.put(priorities(execution_ids))
 
     # -- one run ------------------------------------------------------------------------------------------------------
 
@@ -115,7 +171,7 @@ class Worker:
             self._spawn(self._take())
 
     def _room(self) -> int:
-        return 0 if self._stopping else execution_settings().max_concurrent_runs - len(self._runs)
+        return 0 if self._stopping else self.capacity - len(self._runs)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)
@@ -126,9 +182,9 @@ class Worker:
         """Claim what has arrived, as many as there is room for, in one transaction after the other."""
         try:
             while self._arrivals and (room := self._room()) > 0:
-                batch = list(self._arrivals)[: min(room, MAX_CLAIMS)]
+                batch = self._next_arrivals(min(room, MAX_CLAIMS))
                 if not self._runs:
-                    self.nudge()  # from now on commands of other processes are looked for at the short interval
+                    self.on_change()
                 for execution_id in batch:
                     del self._arrivals[execution_id]
                     self._runs[execution_id] = None
@@ -136,13 +192,21 @@ class Worker:
         finally:
             self._taking = False
 
+    def _next_arrivals(self, count: int) -> list[UUID]:
+        """The first of the highest priority."""
+        if len(self._arrivals) <= count:
+            return list(self._arrivals)
+        return sorted(self._arrivals, key=lambda execution_id: -self._arrivals[execution_id])[:count]
+
     async def _claim(self, batch: list[UUID]) -> None:
+        retried: set[UUID] = set()
         try:
             claimed = await self._threads.run(self._claim_now, batch)
         except (DatabaseError, InterfaceError) as error:
             logger.error("worker: %d runs cannot be taken (%s); trying again", len(batch), error)
             await asyncio.sleep(PAUSE_AFTER_ERROR)
-            self._arrivals.update(dict.fromkeys(batch))
+            retried = set() if self._stopping else set(batch)
+            self._arrivals.update(dict.fromkeys(retried, 0))
             claimed = []
         except Exception:
             logger.exception("worker: %d runs cannot be taken", len(batch))
@@ -155,14 +219,18 @@ class Worker:
         for execution_id in batch:
             if execution_id not in held:
                 self._runs.pop(execution_id, None)
+                if execution_id not in retried:
+                    self._left(execution_id)
         for claim in claimed:
             self._spawn(self._execute(claim))
+        if len(held) < len(batch):
+            self.on_change()
 
     def _claim_now(self, batch: list[UUID]) -> list[Claim]:
         """In a database thread, which nobody may wait for any more when the worker has stopped meanwhile."""
         claimed = claims.claim(batch, self.name)
         if self._stopping:
-            claims.release(self.name, batch)
+            claims.release(self.name, batch, self._give_on)
             return []
         return claimed
 
@@ -174,15 +242,22 @@ class Worker:
         finally:
             self._runs.pop(held.execution_id, None)
             self._hub.executing(held.execution_id, here=False)
+            self._left(held.execution_id)
             self._take_arrivals()
-            self.nudge()  # a command may have come while the run was leaving
+            self.on_change()
+
+    def _left(self, execution_id: UUID) -> None:
+        left = self._leaving.pop(execution_id, None)
+        if left is not None and not left.done():
+            left.set_result(None)
 
     async def _drive(self, held: Claim) -> None:
         """Bring the run to its end, to a pause or to a hand-over, whatever goes wrong."""
         started = time.monotonic()
         try:
-            run = self._begin(held)
-            outcome = await run.drive(held.commands)
+            with tracing.stretch(held):
+                run = self._begin(held)
+                outcome = await run.drive(held.commands)
         except JournalLost as error:
             logger.warning("execution %s: left, %s", held.execution_id, error)
         except (DatabaseError, InterfaceError):
@@ -191,13 +266,17 @@ class Worker:
             await self._fail(held, error)
         else:
             log_end(held, run.status, time.monotonic() - started, run.failure)
-            if outcome is Outcome.PAUSED:
+            if outcome in (Outcome.PAUSED, Outcome.WAITING):
                 await self._threads.run(claims.park, held.execution_id, held.epoch, run.newest_command)
 
     def _begin(self, held: Claim) -> Run:
         settings = execution_settings()
         journal = self._writer.open(held.execution_id, held.epoch, held.head.seq)
-        limits = RunLimits(output_bytes=settings.max_output_bytes, progress_interval=settings.progress_interval)
+        limits = RunLimits(
+            output_bytes=settings.max_output_bytes,
+            progress_interval=settings.progress_interval,
+            park_after=settings.park_after,
+        )
         run = Run(held.plan, held.head, journal, SystemClock(), restored=held.restored, limits=limits)
         journal.on_fault = run.abort
         self._runs[held.execution_id] = run
@@ -217,87 +296,3 @@ class Worker:
         await self._threads.run(claims.fail, held.execution_id, held.epoch, cause)
         self._hub.executing(held.execution_id, here=False)
         self._hub.hint(held.execution_id)
-
-    # -- commands and leases ------------------------------------------------------------------------------------------
-
-    async def _look_after_commands(self) -> None:
-        while True:
-            poll = execution_settings().command_poll if self._runs else IDLE_COMMAND_POLL
-            try:
-                async with asyncio.timeout(poll):
-                    await self._nudged.wait()
-            except TimeoutError:
-                pass
-            self._nudged.clear()
-            await self._quietly(self._obey_pending)
-
-    async def _obey_pending(self) -> None:
-        canceled: dict[UUID, None] = {}
-        for command_id, execution_id, kind in await self._threads.run(claims.pending_commands):
-            run = self._runs.get(execution_id)
-            if run is not None:
-                self._obey(run, kind, command_id)
-            elif execution_id not in self._runs and (self._recover or execution_id in self._brought):
-                # A command in a terminal goes on with its own run when that is resumed, never with one of a server.
-                if kind == Command.Kind.CANCEL:
-                    canceled[execution_id] = None
-                else:
-                    self.enqueue(execution_id)
-        if canceled and not self._stopping:
-            await self._take_canceled(list(canceled))
-
-    def _obey(self, run: Run, kind: str, command_id: int) -> None:
-        try:
-            run.obey(kind, command_id)
-        except Exception as error:  # noqa: BLE001 - a fault of the engine ends its run, which must not hang
-            run.abort(error)
-
-    async def _take_canceled(self, execution_ids: list[UUID]) -> None:
-        """What is only taken to be ended need not wait until there is room."""
-        for execution_id in execution_ids:
-            self._arrivals.pop(execution_id, None)
-            self._runs[execution_id] = None
-        await self._claim(execution_ids)
-
-    async def _look_after_leases(self) -> None:
-        if self._recover:
-            await self._quietly(self._free_dead)
-        while True:
-            if self._runs:
-                await self._quietly(self._renew)
-            if self._recover:
-                await self._quietly(self._take_abandoned)
-            await asyncio.sleep(execution_settings().lease / 3)
-
-    async def _renew(self) -> None:
-        await self._threads.run(claims.renew, self.name, list(self._runs))
-
-    async def _take_abandoned(self) -> None:
-        for execution_id in await self._threads.run(claims.abandoned):
-            self.enqueue(execution_id)
-
-    async def _free_dead(self) -> None:
-        """Runs of a process of this machine that is gone need not wait for their leases to end."""
-        host = self.name.split(":", 1)[0] + ":"
-        for owner in await self._threads.run(claims.owners, host):
-            if not _is_alive(owner):
-                await self._threads.run(claims.end_leases_of, owner)
-
-    async def _quietly(self, look_after: Callable[[], Awaitable[None]]) -> None:
-        """Whatever goes wrong, the worker goes on looking after its runs."""
-        try:
-            await look_after()
-        except (DatabaseError, InterfaceError) as error:
-            logger.warning("worker: the database is not there (%s); trying again", error)
-        except Exception:
-            logger.exception("worker: cannot look after its runs; trying again")
-
-
-def _is_alive(owner: str) -> bool:
-    try:
-        os.kill(int(owner.split(":")[1]), 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, ValueError, IndexError):
-        return True
-    return True

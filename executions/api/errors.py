@@ -14,13 +14,14 @@ from rest_framework.views import APIView
 from executions.errors import (
     ControlRefused,
     ExecutionFault,
+    FlowBusy,
     FlowInvalid,
     IdempotencyConflict,
     InputInvalid,
     RetryRefused,
 )
 
-CONFLICTS = (ControlRefused, IdempotencyConflict, RetryRefused)
+CONFLICTS = (ControlRefused, FlowBusy, IdempotencyConflict, RetryRefused)
 """What would be right at another moment, or with another key."""
 
 BAD_REQUEST = OpenApiResponse(

@@ -13,8 +13,9 @@ from uuid import UUID
 import pytest
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models import Q
 
-from executions import claims, control, runtime
+from executions import claims, control, due, runtime
 from executions.dispatch import start_execution
 from executions.engine.run import Run
 from executions.errors import ControlRefused
@@ -39,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("executor")
 class Nowhere:
     """An executor that executes nothing: runs stay as they were made."""
 
-    def enqueue(self, execution_id: UUID) -> None: ...
+    def enqueue(self, execution_id: UUID, priority: int = 0) -> None: ...
 
     def nudge(self) -> None: ...
 
@@ -104,14 +105,18 @@ def test_what_is_rolled_back_is_not_started(author: User) -> None:
         run = start(flow)
         transaction.set_rollback(True)
     assert not Execution.objects.filter(pk=run.pk).exists()
-    assert runtime._executor is None, "no executor was asked"
+    executor = runtime.executor()
+    assert isinstance(executor, EmbeddedExecutor)
+    other = start(flow)
+    assert wait_for_status(other.pk) == "success", "what came behind it was executed"
+    assert executor.worker.held == 0
 
 
 def test_a_run_made_in_a_longer_transaction_starts_when_that_is_committed(author: User) -> None:
     flow = make_flow(author, graph_of(0))
     with transaction.atomic():
         run = start(flow)
-        assert runtime._executor is None
+        assert status_of(run.pk) == "queued"
     assert wait_for_status(run.pk) == "success"
 
 
@@ -139,7 +144,7 @@ def test_a_run_started_while_a_transaction_of_the_journal_calls_back_is_no_deadl
     class Synchronous(Nowhere):
         """Does at once, where the commit is, what an executor leaves to its thread."""
 
-        def enqueue(self, execution_id: UUID) -> None:
+        def enqueue(self, execution_id: UUID, priority: int = 0) -> None:
             if not asked:
                 asked.append(execution_id)
                 start(flow)
@@ -522,11 +527,15 @@ def test_a_run_that_was_given_back_is_taken_at_once_and_a_new_one_is_left_to_who
     returned, fresh, paused = start(flow), start(flow), start(flow)
     claims.claim([returned.pk, paused.pk], "worker")
     Execution.objects.filter(pk=paused.pk).update(status="paused")
-    assert claims.abandoned() == []
-    claims.release("worker")
-    assert claims.abandoned() == [returned.pk]
+    assert due.forgotten(Q()) == due.interrupted() == []
+    given_on: list[UUID] = []
+    claims.release("worker", give_on=given_on.extend)
+    assert given_on == [returned.pk]
+    assert due.forgotten(Q()) == [returned.pk]
     Execution.objects.filter(pk=fresh.pk).update(created_at=datetime.now(UTC) - timedelta(minutes=1))
-    assert claims.abandoned() == [returned.pk, fresh.pk]
+    assert due.forgotten(Q()) == [returned.pk, fresh.pk]
+    Execution.objects.filter(pk=returned.pk).update(status="running")
+    assert due.interrupted() == [returned.pk]
 
 
 def test_a_claim_whose_answer_was_lost_is_made_again(author: User) -> None:

@@ -1,0 +1,205 @@
+"""Looks after the runs of a worker, and after those that nobody holds: commands, leases, and what is due."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from uuid import UUID
+
+from django.db import DatabaseError, InterfaceError
+
+from executions import claims, due, limits
+from executions.conf import execution_settings
+from executions.database_threads import DatabaseThreads
+from executions.journal.transactions import write_transaction
+from executions.models import Command
+from executions.retention import prune_by_settings
+from executions.worker import Queue, Worker
+
+logger = logging.getLogger(__name__)
+
+IDLE_COMMAND_POLL = 2.0
+"""Seconds between two looks for commands while there can be none from outside of this process."""
+
+ASK_AGAIN = 2.0
+"""Seconds until a run is brought to a worker again for one command."""
+
+SWEEP = 1.0
+"""Seconds between two looks for what is due."""
+
+SWEEP_PAUSE = 0.02
+"""Seconds between two looks that events of this worker ask for."""
+
+PRUNE = 3600.0
+"""Seconds between two clean-ups."""
+
+
+class Caretaker:
+    """One for each worker, on its loop. `recover`: it also looks after runs that this worker was not given, as a server
+    does; a command in a terminal looks after its own run only. `prune`: it also deletes old runs."""
+
+    def __init__(
+        self, worker: Worker, queue: Queue, threads: DatabaseThreads, *, recover: bool, prune: bool = False
+    ) -> None:
+        self._worker = worker
+        self._queue = queue
+        self._threads = threads
+        self._recover = recover
+        self._prune = prune
+        self._brought: set[UUID] = set()
+        self._asked_until: dict[int, float] = {}
+        self._nudged = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._blind_until = 0.0
+        worker.on_change = self._on_change
+
+    def nudge(self) -> None:
+        """There is a command that may be for a run of this worker."""
+        self._nudged.set()
+
+    def brought(self, execution_id: UUID) -> None:
+        """This worker was given the run."""
+        if not self._recover:
+            self._brought.add(execution_id)
+
+    def _on_change(self) -> None:
+        self._nudged.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Look after everything until cancelled."""
+        jobs = [self._look_after_commands(), self._look_after_leases()]
+        if self._recover:
+            jobs += [self._look_after_due(), self._look_after_forgotten()]
+        if self._recover and self._prune:
+            jobs.append(self._look_after_old())
+        await asyncio.gather(*jobs)
+
+    # -- commands -----------------------------------------------------------------------------------------------------
+
+    async def _look_after_commands(self) -> None:
+        while True:
+            # In one process who writes a command says so, unless another process wrote it.
+            busy = self._worker.held or self._queue.shared
+            await _ring_or_wait(self._nudged, execution_settings().command_poll if busy else IDLE_COMMAND_POLL)
+            await self._quietly(self._obey_pending)
+
+    async def _obey_pending(self) -> None:
+        canceled: list[UUID] = []
+        asked: list[UUID] = []
+        pending = await self._threads.run(due.pending_commands, self._worker.name)
+        for command in pending:
+            if self._worker.obey(command):
+                continue
+            # A command in a terminal goes on with its own run when that is resumed, never with one of a server.
+            if not (self._recover or command.execution_id in self._brought):
+                continue
+            if command.kind == Command.Kind.CANCEL:
+                canceled.append(command.execution_id)
+            elif time.monotonic() >= self._asked_until.get(command.id, 0.0):
+                # What cannot be taken at once (its flow has no place for it) is tried again at a slower pace.
+                self._asked_until[command.id] = time.monotonic() + ASK_AGAIN
+                asked.append(command.execution_id)
+        still = {command.id for command in pending}
+        self._asked_until = {known: until for known, until in self._asked_until.items() if known in still}
+        await self._bring(asked)
+        await self._worker.take_canceled(list(dict.fromkeys(canceled)))
+
+    # -- leases -------------------------------------------------------------------------------------------------------
+
+    async def _look_after_leases(self) -> None:
+        if self._recover:
+            await self._quietly(self._free_dead)
+        while True:
+            if self._worker.held:
+                await self._quietly(self._renew)
+            await asyncio.sleep(execution_settings().lease / 3)
+
+    async def _renew(self) -> None:
+        await self._threads.run(claims.renew, self._worker.name, self._worker.held_ids)
+
+    async def _free_dead(self) -> None:
+        """Runs of a process of this machine that is gone need not wait for their leases to end."""
+        host = self._worker.name.split(":", 1)[0] + ":"
+        for owner in await self._threads.run(claims.owners, host):
+            if not _is_alive(owner):
+                await self._threads.run(claims.end_leases_of, owner)
+        self._changed.set()
+
+    # -- runs that nobody holds ---------------------------------------------------------------------------------------
+
+    async def _look_after_due(self) -> None:
+        while True:
+            wake = await self._quietly(self._bring_due)
+            # Workers that were started together do not look together.
+            longest = SWEEP * random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
+            if isinstance(wake, datetime):
+                longest = min(longest, max(SWEEP_PAUSE, (wake - datetime.now(UTC)).total_seconds()))
+            await _ring_or_wait(self._changed, longest)
+            await asyncio.sleep(SWEEP_PAUSE)
+
+    async def _bring_due(self) -> datetime | None:
+        """Bring what is due to a worker, and say when the next wait ends."""
+        found = await self._threads.run(due.woken) + await self._threads.run(limits.next_in_line)
+        if time.monotonic() >= self._blind_until:
+            found += await self._threads.run(due.interrupted)
+        await self._bring(found)
+        return await self._threads.run(due.next_wake)
+
+    async def _look_after_forgotten(self) -> None:
+        while True:
+            await asyncio.sleep(execution_settings().lease / 3)
+            await self._quietly(self._bring_forgotten)
+
+    async def _bring_forgotten(self) -> None:
+        await self._bring(await self._threads.run(due.forgotten, self._queue.unqueued()))
+
+    async def _bring(self, execution_ids: list[UUID]) -> None:
+        missing = [execution_id for execution_id in execution_ids if not self._worker.has(execution_id)]
+        if missing and not self._worker.stopping:
+            await self._threads.run(self._put, missing)
+
+    def _put(self, execution_ids: list[UUID]) -> None:
+        with write_transaction():
+            self._queue.put(due.priorities(execution_ids))
+
+    async def _look_after_old(self) -> None:
+        while True:
+            await self._quietly(lambda: self._threads.run(prune_by_settings))
+            await asyncio.sleep(PRUNE)
+
+    async def _quietly(self, look_after: Callable[[], Awaitable[object]]) -> object:
+        """Whatever goes wrong, the worker goes on looking after its runs."""
+        try:
+            return await look_after()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("worker: the database is not there (%s); trying again", error)
+            # Leases have ended meanwhile that their living owners could not renew: they come first.
+            self._blind_until = time.monotonic() + execution_settings().lease
+        except Exception:
+            logger.exception("worker: cannot look after its runs; trying again")
+        return None
+
+
+async def _ring_or_wait(bell: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await bell.wait()
+    except TimeoutError:
+        pass
+    bell.clear()
+
+
+def _is_alive(owner: str) -> bool:
+    try:
+        os.kill(int(owner.split(":")[1]), 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, ValueError, IndexError):
+        return True
+    return True
