@@ -162,6 +162,21 @@ def start_daphne(
     return server
 
 
+def start_uvicorn(
+    log_path: Path,
+    application: str = "wataomi.asgi:application",
+    *,
+    environment: Mapping[str, str] | None = None,
+    arguments: Sequence[str] = (),
+) -> ServerProcess:
+    """Start uvicorn's command line for an ASGI application, and return when it answers."""
+    port = free_port()
+    command = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", str(port), *arguments, application]
+    server = start_process(command, log_path, port, environment=environment)
+    server.wait_until_ready()
+    return server
+
+
 def start_runserver(
     log_path: Path, *, environment: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
 ) -> ServerProcess:

@@ -1,18 +1,18 @@
-"""Starts the small project of the streaming wrapper's tests under Daphne."""
+"""Starts the small project of the streaming wrapper's tests under the servers that it knows."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import httpx
 import pytest
 
-from tests.servers import PROJECT, ServerProcess, StartServer
+from tests.servers import PROJECT, ServerProcess, start_daphne, start_uvicorn
 
 SETTINGS = "tests.integration.stream_settings"
 APPLICATION = "tests.integration.stream_app:application"
@@ -32,14 +32,22 @@ def stream_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     return variables
 
 
-@pytest.fixture
-def stream_server(daphne_server: StartServer, stream_environment: dict[str, str]) -> StartStreamServer:
-    """Return a function that starts the small project under Daphne's command line."""
+@pytest.fixture(params=["daphne", "uvicorn"])
+def stream_server(
+    request: pytest.FixtureRequest, tmp_path: Path, stream_environment: dict[str, str]
+) -> Iterator[StartStreamServer]:
+    """Return a function that starts the small project under a server's command line; it is stopped after the test."""
+    start_server = start_daphne if request.param == "daphne" else start_uvicorn
+    servers: list[ServerProcess] = []
 
     def start(environment: Mapping[str, str] | None = None) -> ServerProcess:
-        return daphne_server(APPLICATION, environment={**stream_environment, **(environment or {})})
+        log_path = tmp_path / f"{request.param}-{len(servers)}.log"
+        servers.append(start_server(log_path, APPLICATION, environment={**stream_environment, **(environment or {})}))
+        return servers[-1]
 
-    return start
+    yield start
+    for server in servers:
+        server.kill()
 
 
 def database_path(environment: Mapping[str, str]) -> Path:

@@ -17,6 +17,7 @@ from django.contrib.auth import alogin
 from django.contrib.auth.models import User
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.urls import path
+from uvicorn.server import ServerState
 
 from executions import sse
 from executions.responses import EventStreamResponse
@@ -181,9 +182,13 @@ async def login(request: HttpRequest) -> HttpResponse:
 
 
 async def state(request: HttpRequest) -> JsonResponse:
-    """How many requests Daphne believes to be open, this one among them, and how far the flood is."""
-    (server,) = [found for found in gc.get_objects() if type(found) is Server]
-    return JsonResponse({"open": len(server.connections), "pulled": pulled["lines"]})
+    """How many requests the server believes to be open, this one among them, and how far the flood is."""
+    open_requests = [
+        len(found.connections if type(found) is Server else found.tasks)
+        for found in gc.get_objects()
+        if type(found) in (Server, ServerState)
+    ]
+    return JsonResponse({"open": sum(open_requests), "pulled": pulled["lines"]})
 
 
 urlpatterns = [

@@ -1,8 +1,9 @@
-"""The streaming wrapper under a server that is not Daphne: it passes on what it gets, and serves the lifespan."""
+"""The streaming wrapper under a server that it does not know: it passes on what it gets, and serves the lifespan."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import socket
 import threading
 from typing import Any
@@ -12,8 +13,10 @@ from asgiref.sync import sync_to_async
 
 from wataomi.streaming import shutdown
 from wataomi.streaming.application import StreamingApplication
-from wataomi.streaming.connection import KEEP_ALIVE_IDLE, Connection, daphne_request
+from wataomi.streaming.connection import KEEP_ALIVE_IDLE
+from wataomi.streaming.daphne_connection import DaphneConnection, daphne_request
 from wataomi.streaming.exchange import Application
+from wataomi.streaming.uvicorn_connection import uvicorn_cycle
 
 SCOPE = {"type": "http", "method": "GET", "path": "/"}
 START = {"type": "http.response.start", "status": 200, "headers": [(b"Content-Type", b"text/event-stream")]}
@@ -21,6 +24,10 @@ START = {"type": "http.response.start", "status": 200, "headers": [(b"Content-Ty
 
 async def no_message() -> dict[str, Any]:
     return await asyncio.Future()
+
+
+async def nothing(scope: Any, receive: Any, send: Any) -> None:
+    pass
 
 
 async def serve(application: Application, **scope: Any) -> list[dict[str, Any]]:
@@ -141,8 +148,79 @@ async def test_a_callback_that_hangs_costs_its_time_and_no_more(callbacks: list[
     assert callbacks == ["quick"]
 
 
-def test_only_daphne_is_taken_for_daphne() -> None:
+async def test_a_shutdown_ends_streams_without_a_word_from_the_server_and_others_may_finish(
+    callbacks: list[str],
+) -> None:
+    """The server of the test knows of no connection that could be closed."""
+    streaming, began = asyncio.Event(), asyncio.Event()
+    go_on = asyncio.Event()
+    ended: list[str] = []
+
+    async def application(scope: Any, receive: Any, send: Any) -> None:
+        try:
+            if scope["path"] == "/stream":
+                await send(START)
+                streaming.set()
+                await asyncio.Future()
+            began.set()
+            await go_on.wait()
+        finally:
+            ended.append(scope["path"])
+
+    wrapped = StreamingApplication(application)
+
+    async def send(message: dict[str, Any]) -> None:
+        pass
+
+    requests = [
+        asyncio.create_task(wrapped({**SCOPE, "path": path}, no_message, send)) for path in ("/stream", "/page")
+    ]
+    await asyncio.gather(streaming.wait(), began.wait())
+    ending = asyncio.create_task(wrapped._shutdown.run())
+    await requests[0]
+    assert ended == ["/stream"]
+    go_on.set()
+    await asyncio.gather(requests[1], ending)
+    assert ended == ["/stream", "/page"]
+
+
+def test_each_server_is_taken_for_itself_only() -> None:
     assert daphne_request(no_message) is None
+    assert uvicorn_cycle(no_message) is None
+    assert uvicorn_cycle([].append) is None
+
+
+def test_a_signal_runs_the_end_beside_what_the_server_does_about_it(callbacks: list[str]) -> None:
+    shutdown.on_shutdown(lambda: callbacks.append("ours"))
+
+    async def serve_until_the_signal() -> None:
+        messages = asyncio.Queue[dict[str, Any]]()
+        started, told = asyncio.Event(), asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def the_servers(number: int, frame: object) -> None:
+            callbacks.append("server's")
+            loop.call_soon_threadsafe(told.set)
+
+        async def send(message: dict[str, Any]) -> None:
+            started.set()
+
+        signal.signal(signal.SIGTERM, the_servers)
+        lifespan = asyncio.create_task(StreamingApplication(nothing)({"type": "lifespan"}, messages.get, send))
+        messages.put_nowait({"type": "lifespan.startup"})
+        await started.wait()
+        signal.raise_signal(signal.SIGTERM)
+        await told.wait()
+        messages.put_nowait({"type": "lifespan.shutdown"})
+        await lifespan
+
+    before = {number: signal.getsignal(number) for number in shutdown.SIGNALS}
+    try:
+        asyncio.run(serve_until_the_signal())
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert sorted(callbacks) == ["ours", "server's"], "each once, though the lifespan ended too"
 
 
 class FakeTransport:
@@ -150,6 +228,7 @@ class FakeTransport:
 
     finished = False
     channel = object()
+    path = b"/"
 
     def __init__(self, connection: socket.socket) -> None:
         self.transport = self
@@ -171,6 +250,6 @@ class FakeTransport:
 @pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="the system has no such options")
 async def test_the_kernel_watches_for_clients_that_vanish() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
-        Connection(FakeTransport(client), write_timeout=60).attach()
+        DaphneConnection(FakeTransport(client), write_timeout=60).attach()
         assert client.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         assert client.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == KEEP_ALIVE_IDLE

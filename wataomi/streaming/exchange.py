@@ -21,7 +21,11 @@ Application = Callable[[Scope, Any, Any], Awaitable[None]]
 
 
 class Exchange:
-    """Runs `application` for one request. Without `connection` (not under Daphne) only the threads are ours."""
+    """Runs `application` for one request.
+
+    Without `connection` (a server that is not known) parts are passed on as they are, and a stream is ended by being
+    cancelled.
+    """
 
     def __init__(
         self,
@@ -41,18 +45,29 @@ class Exchange:
         self._event_stream = False
         self._started = False
         self._finished = False
+        self._told = False
+        self._abandoned = False
+        self._over = asyncio.Event()
         self.task: asyncio.Future[None]
 
     async def run(self, application: Application) -> None:
         """Answer the request. What the server cancels still ends in order: its `finally` blocks run."""
         self.task = asyncio.ensure_future(self._answer(application))
         self._shutdown.opened(self)
-        self.task.add_done_callback(lambda _: self._shutdown.closed(self))
+        self.task.add_done_callback(self._ended)
         try:
-            await asyncio.shield(self.task)
+            await self._over.wait()
         except asyncio.CancelledError:
             await self._end_cancelled()
             raise
+        if self.task.done() and not (self._told and self.task.cancelled()):  # by `disconnect`, and not by the server
+            self.task.result()
+
+    def _ended(self, task: asyncio.Future[None]) -> None:
+        self._shutdown.closed(self)
+        self._over.set()
+        if self._abandoned and not task.cancelled():
+            task.exception()  # nobody is left who would ask for it
 
     async def _answer(self, application: Application) -> None:
         try:
@@ -63,12 +78,15 @@ class Exchange:
             if self._connection is None or self._finished or not self._started:
                 raise
             logger.exception("The response to %s %s broke off", self._scope["method"], self._scope["path"])
-            self._connection.close()
+            self._close(self._connection)
         else:
             if self._connection is not None and not self._finished:
-                self._connection.close()
+                self._close(self._connection)
         finally:
             self._executor.finish()
+
+    def _close(self, connection: Connection) -> None:
+        connection.close(LAST_WORDS if self._shutdown.begun else None)
 
     async def _send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -79,7 +97,7 @@ class Exchange:
                 await self._inner_send(message)
                 return
             self._connection.attach()
-            await self._connection.write(self._inner_send(message))
+            await self._connection.write(self._inner_send(message), len(message.get("body", b"")))
         else:
             await self._finish(message)
 
@@ -111,6 +129,16 @@ class Exchange:
         """Tell the application that its client has gone."""
         if self._connection is not None:
             self._connection.tell_disconnect()
+        elif not self._told:
+            self._told = True
+            self.task.cancel()
+
+    def abandon(self) -> None:
+        """Have the server wait no longer for this request, whatever still runs: sync code cannot be told to end."""
+        self._abandoned = True
+        if self._connection is not None:
+            self._connection.abort()
+        self._over.set()
 
     async def _end_cancelled(self) -> None:
         """Let the application come to its end, as the server will not wait for the tasks that it has started."""

@@ -6,9 +6,11 @@ import asyncio
 import atexit
 import inspect
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Awaitable, Callable
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ Callback = Callable[[], Awaitable[None] | None]
 
 LAST_WORDS = 0.5
 """Seconds, out of the whole, that are left for the requests which have to be told to end."""
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 _callbacks: list[Callback] = []
 
@@ -42,6 +46,7 @@ class Shutdown:
         self.begun = False
         self.timeout = timeout
         self._open: set[Exchange] = set()
+        self._running: asyncio.Future[None] | None = None
 
     def opened(self, exchange: Exchange) -> None:
         self._open.add(exchange)
@@ -50,8 +55,16 @@ class Shutdown:
         self._open.discard(exchange)
 
     async def run(self) -> None:
-        """End the streams, let ordinary requests finish, call the callbacks; return when all is done or time is up."""
-        self.begun = True
+        """End the streams, let ordinary requests finish, call the callbacks; return when all is done or time is up.
+
+        All of it is done once: who calls again waits for the same end.
+        """
+        self.begun = True  # at once: what the server cancels next asks for it
+        if self._running is None:
+            self._running = asyncio.ensure_future(self._run())
+        await asyncio.shield(self._running)
+
+    async def _run(self) -> None:
         for exchange in self._open:
             exchange.end_stream()
         callbacks = {asyncio.ensure_future(_call(callback)) for callback in _callbacks}
@@ -65,6 +78,8 @@ class Shutdown:
             _, late = await asyncio.wait(late, timeout=LAST_WORDS)
         if late:
             logger.warning("%d requests or callbacks did not end within %s s", len(late), self.timeout)
+        for exchange in list(self._open):
+            exchange.abandon()
 
     async def lifespan(self, receive: Callable[[], Awaitable[dict[str, Any]]], send: Callable[..., Any]) -> None:
         """Serve the lifespan of ASGI servers that have one; Daphne has none."""
@@ -74,7 +89,34 @@ class Shutdown:
                 await self.run()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+            self._run_on_signals()
             await send({"type": f"{message['type']}.complete"})
+
+    def _run_on_signals(self) -> None:
+        """Run as soon as the process is told to end, beside what the server does then.
+
+        uvicorn ends the lifespan only when all responses have ended, and streams would not. It has its own handlers by
+        now, and puts back what was there before them when it ends.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            return  # signals are handled in the main thread, by somebody who does not serve
+        loop = asyncio.get_running_loop()
+        for number in SIGNALS:
+            signal.signal(number, self._handler(loop, signal.getsignal(number)))
+
+    def _handler(self, loop: asyncio.AbstractEventLoop, previous: Any) -> Callable[[int, FrameType | None], None]:
+        def handle(number: int, frame: FrameType | None) -> None:
+            try:
+                loop.call_soon_threadsafe(lambda: asyncio.ensure_future(self.run()))
+            except RuntimeError:
+                pass  # the loop is closed: there is nothing open any more
+            if callable(previous):
+                previous(number, frame)
+            elif previous == signal.SIG_DFL:
+                signal.signal(number, signal.SIG_DFL)
+                signal.raise_signal(number)
+
+        return handle
 
     def run_when_daphne_stops(self) -> None:
         """Run when Twisted's reactor, if it is the server's, stops; and when `runserver` is about to reload."""

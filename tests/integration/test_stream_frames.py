@@ -1,4 +1,4 @@
-"""What a real client receives of an event stream from a real Daphne, and when."""
+"""What a real client receives of an event stream from a real server, and when."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import time
 from itertools import pairwise
 
 import httpx
+import pytest
 from httpx_sse import connect_sse
 
 from tests.integration.stream_server import StartStreamServer
 from tests.servers import ServerProcess
+
+pytestmark = pytest.mark.sqlite_only  # the small project has a database of its own
 
 Message = tuple[str, str, float]
 

@@ -1,4 +1,4 @@
-"""How streams end under a real Daphne: broken off, left by their reader, or with the process."""
+"""How streams end under real servers: broken off, left by their reader, or with the process."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.stream_server import StartStreamServer, get
+from tests.integration.stream_server import APPLICATION, StartStreamServer, get
 from tests.raw_client import RawClient
-from tests.servers import ServerProcess, free_port, start_process, wait_until, within
+from tests.servers import ServerProcess, free_port, start_process, start_uvicorn, wait_until, within
+
+pytestmark = pytest.mark.sqlite_only  # the small project has a database of its own
 
 CALLBACKS = ("async callback ended", "sync callback ended")
 
@@ -74,7 +76,8 @@ def test_a_stream_ends_with_its_reader(stream_server: StartStreamServer) -> None
 def test_sigterm_without_streams(stream_server: StartStreamServer) -> None:
     server = stream_server()
     assert server.terminate() < within(3)
-    assert server.process.returncode == 0
+    # uvicorn ends as the signal would have ended it.
+    assert server.process.returncode in (0, -signal.SIGTERM)
     assert all(callback in server.log() for callback in CALLBACKS)
 
 
@@ -164,6 +167,31 @@ def test_callbacks_that_hang_or_fail_do_not_hold_the_process(stream_server: Star
     assert "finally of stream" in log
     assert all(callback in log for callback in CALLBACKS)
     assert "RuntimeError: the callback broke" in log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_streams_of_all_workers_of_a_server(
+    tmp_path: Path, stream_environment: dict[str, str], number: signal.Signals
+) -> None:
+    server = start_uvicorn(
+        tmp_path / "uvicorn.log", APPLICATION, environment=stream_environment, arguments=["--workers", "2"]
+    )
+    # The parent of the workers looks for signals twice a second.
+    children = psutil.Process(server.pid).children()
+    try:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(follow(server, f"/waits?name={name}.")) for name in range(10)]
+            assert server.stop(number) < within(4)
+            assert all(ends_incomplete(client) for client in clients)
+        log = server.log()
+        assert all(f"finally of {name}." in log for name in range(10))
+        lines = server.log().splitlines()
+        assert [lines.count(callback) for callback in CALLBACKS] == [2, 2]
+    finally:
+        server.kill()
+        for child in children:
+            if child.is_running():
+                child.kill()
 
 
 @pytest.fixture

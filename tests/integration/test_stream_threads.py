@@ -1,4 +1,4 @@
-"""Threads and database connections that streams hold under a real Daphne: none."""
+"""Threads and database connections that streams hold under real servers: none."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.integration.stream_server import StartStreamServer, database_path, get, session_cookie
 from tests.raw_client import RawClient
 from tests.servers import ServerProcess, wait_until, within
+
+pytestmark = pytest.mark.sqlite_only  # the small project has a database of its own
 
 READERS = 200
 THREADS = 4

@@ -1,4 +1,4 @@
-"""Readers that do not read, under a real Daphne: what they cost, and whom they slow."""
+"""Readers that do not read, under real servers: what they cost, and whom they slow."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from tests.integration.stream_server import StartStreamServer, get
 from tests.integration.stream_views import LINE
 from tests.raw_client import RawClient
 from tests.servers import ServerProcess, wait_until, within
+
+pytestmark = pytest.mark.sqlite_only  # the small project has a database of its own
 
 MEGABYTE = 1_000_000
 LINES = 200 * MEGABYTE // LINE
