@@ -7,10 +7,11 @@ VENV := .venv
 python := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-js check format bench clean
+.PHONY: help run cluster test test-js test-services check format bench clean
 
 help:  ## Say what there is
 	@echo "make run     run WataOmi on http://$(HOST):$(PORT) (PORT=, HOST=, DATABASE_URL= change it)"
+	@echo "make cluster run it as one web process and two workers, on this machine's PostgreSQL and Redis (the same, REDIS_URL=)"
 	@echo "make test    run all tests (WORKERS=4 for four processes)"
 	@echo "make check   look for mistakes: ruff, mypy, import-linter, migrations, settings"
 	@echo "make format  format the code"
@@ -21,11 +22,27 @@ run: $(VENV)/.installed .env
 	@$(python) manage.py prepare --host $(HOST) --port $(PORT)
 	@exec $(VENV)/bin/daphne --bind $(HOST) --port $(PORT) wataomi.asgi:application
 
+cluster: export DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/wataomi
+cluster: export REDIS_URL ?= redis://127.0.0.1:6379/0
+cluster: export WATAOMI_EXECUTOR := procrastinate
+cluster: export PYTHONUNBUFFERED := 1
+cluster: export HOST := $(HOST)
+cluster: $(VENV)/.installed-dev .env
+	@$(python) manage.py prepare --host $(HOST) --port $(PORT) --again "make cluster"
+	@# Without honcho's reading of .env, which would win over the environment; the processes read it themselves.
+	@exec $(VENV)/bin/honcho --env /dev/null start --port $(PORT) --concurrency web=1,worker=2
+
+# In two halves: all tests on SQLite, then the integration tests on PostgreSQL and Redis.
 test: $(VENV)/.installed-dev
 	@status=0; \
 	$(python) -m pytest -n $(WORKERS) || status=1; \
 	$(MAKE) --no-print-directory test-js || status=1; \
+	$(MAKE) --no-print-directory test-services || status=1; \
 	exit $$status
+
+test-services: $(VENV)/.installed-dev
+	@if $(python) -m tests.services; then TEST_SERVICES=1 $(python) -m pytest -n $(WORKERS) tests/integration; \
+	elif [ -n "$$CI" ]; then exit 1; fi
 
 test-js:
 	@if command -v node >/dev/null; then node --test $(wildcard tests/js/*.test.js tests/js/*.test.mjs); \

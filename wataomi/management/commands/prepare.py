@@ -10,17 +10,30 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 
+from wataomi.backing_services import ServiceMissing, require_database, require_redis
+
 
 class Command(BaseCommand):
-    help = "Migrate the database, create the demo's data (with DEBUG only), and print the addresses. Safe to repeat."
+    help = (
+        "See that the services are there, migrate the database, and print the addresses. "
+        "With DEBUG on, also create the database of PostgreSQL and the demo's data. Safe to repeat."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default="127.0.0.1")
         parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument(
+            "--again", default="make run", metavar="COMMAND", help="how it is started with another PORT"
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         host, port = options["host"], options["port"]
-        refuse_port_in_use(host, port)
+        refuse_port_in_use(host, port, options["again"])
+        try:
+            require_database(create=settings.DEBUG)
+            require_redis()
+        except ServiceMissing as missing:
+            raise CommandError(str(missing)) from missing
         call_command("migrate", verbosity=0)
         if settings.DEBUG:
             call_command("create_demo", verbosity=0)
@@ -42,7 +55,7 @@ class Command(BaseCommand):
         return "\n" + "\n".join(f"  {self.style.SUCCESS(f'{name:<10}')} {value}" for name, value in lines) + "\n"
 
 
-def refuse_port_in_use(host: str, port: int) -> None:
+def refuse_port_in_use(host: str, port: int, again: str = "make run") -> None:
     """Raises CommandError where something listens already: the server would say so only after all else is done."""
     if not 0 < port < 65536:
         raise CommandError(f"PORT is {port}; it must be from 1 to 65535.")
@@ -54,5 +67,5 @@ def refuse_port_in_use(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise CommandError(
-                f"Nothing can listen on {host}:{port} ({error.strerror}). Choose another port: make run PORT={port + 1}"
+                f"Nothing can listen on {host}:{port} ({error.strerror}). Choose another port: {again} PORT={port + 1}"
             ) from error
