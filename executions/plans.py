@@ -60,5 +60,6 @@ def _behaviour(node: Node) -> NodeBehaviour:
         execute=partial(execute, node_type),
         pure=node_type.pure,
         trigger=node_type.trigger,
+        resumable=node_type.resumable,
         output=next(iter(node_type.outputs), MAIN),
     )

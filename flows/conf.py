@@ -6,6 +6,7 @@
 | WATAOMI_EXPRESSION_MEGABYTES | 256 | memory they may use, the items they are given included |
 | WATAOMI_HTTP_ALLOW_PRIVATE | DEBUG | whether the HTTP node may reach private, loopback and link-local addresses |
 | WATAOMI_HTTP_MEGABYTES | 10 | size of a response the HTTP node takes |
+| WATAOMI_PARK_AFTER | 30 | seconds; a delay that is longer holds no worker |
 """
 
 from __future__ import annotations
@@ -30,6 +31,11 @@ def http_allow_private() -> bool:
 
 def http_megabytes() -> int:
     return int(getattr(settings, "WATAOMI_HTTP_MEGABYTES", 10))
+
+
+def park_after() -> float:
+    """Seconds; `executions.conf` checks it."""
+    return float(getattr(settings, "WATAOMI_PARK_AFTER", 30.0))
 
 
 @checks.register

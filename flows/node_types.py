@@ -55,6 +55,8 @@ class NodeType:
     outputs: ClassVar[Sequence[str]] = (MAIN,)
     trigger: ClassVar[bool] = False
     """A trigger starts a run: it has no input port and receives the run's input as its one item."""
+    resumable: ClassVar[bool] = False
+    """A node that suspends until someone outside resumes it, and for which there is a resume link."""
     summary: ClassVar[str] = ""
     """The parameter shown on the card, by name."""
 

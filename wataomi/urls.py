@@ -25,6 +25,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/", include(api_patterns)),
     re_path(r"^api(?:/.*)?$", api_not_found),
     path("", include("flows.urls")),
+    path("", include("executions.urls")),
 ]
 
 handler400 = "wataomi.errors.bad_request"

@@ -49,6 +49,7 @@ NODE_STATE = _object(
         "itemCounts": COUNTS_BY_PORT,
         "error": ERROR,
         "willRetryAt": MOMENT,
+        "waitUntil": MOMENT,
         "progress": PROGRESS,
     }
 )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import QuerySet
 
 from executions.models import Execution, NodeExecution
+from executions.resume_links import awaits_resumption, resume_url
 from executions.statuses import NodeStatus
 
 
@@ -20,6 +21,8 @@ class NodeReport:
     name: str
     type: str
     attempts: list[NodeExecution]
+    resume_link: str | None = None
+    """Where the node, which waits for it, is resumed; None for who may not know it."""
 
     @property
     def newest(self) -> NodeExecution:
@@ -38,11 +41,14 @@ def node_reports(execution: Execution) -> list[NodeReport]:
     return _reports(execution.flow_version.graph["nodes"], rows)
 
 
-def node_report(execution: Execution, node_id: str) -> NodeReport | None:
+def node_report(execution: Execution, node_id: str, *, with_link: bool) -> NodeReport | None:
     """One node of the run with its data; None when its flow's version has no such node."""
     nodes = [node for node in execution.flow_version.graph["nodes"] if node["id"] == node_id]
     rows = NodeExecution.objects.filter(execution=execution, node_id=node_id)
-    return next(iter(_reports(nodes, rows)), None) if nodes else None
+    report = next(iter(_reports(nodes, rows)), None) if nodes else None
+    if report is None or not with_link or not awaits_resumption(report.type, report.newest):
+        return report
+    return replace(report, resume_link=resume_url(execution.pk, node_id))
 
 
 def _reports(nodes: Iterable[dict[str, Any]], rows: QuerySet[NodeExecution]) -> list[NodeReport]:

@@ -120,6 +120,12 @@ class RetrySerializer(serializers.Serializer[Any]):
         return {"from": origin, **super().get_fields()}
 
 
+class ResumeNodeSerializer(serializers.Serializer[Any]):
+    """What a node that waits is resumed with."""
+
+    data = InputField(default=dict, allow_null=True, help_text="Left out: an empty object.")
+
+
 class AttemptSerializer(serializers.ModelSerializer[NodeExecution]):
     """One attempt at a node, in full."""
 
@@ -129,6 +135,7 @@ class AttemptSerializer(serializers.ModelSerializer[NodeExecution]):
     item_counts = CountsField()
     error = ErrorField()
     will_retry_at = MomentField(source="retry_at", read_only=True, allow_null=True)
+    wait_until = MomentField(read_only=True, allow_null=True)
     progress = ProgressField()
     input = ItemsField(help_text="Items by input port.")
     output = ItemsField(help_text="Items by output port.")
@@ -144,6 +151,7 @@ class AttemptSerializer(serializers.ModelSerializer[NodeExecution]):
             "item_counts",
             "error",
             "will_retry_at",
+            "wait_until",
             "progress",
             "input",
             "output",
@@ -172,3 +180,6 @@ class NodeDetailSerializer(NodeSerializer):
     input = ItemsField(source="newest.input", help_text="Items by input port.")
     output = ItemsField(source="newest.output", help_text="Items by output port.")
     attempts = AttemptSerializer(many=True)  # type: ignore[assignment]  # in the list of nodes it is their number
+    resume_url = serializers.URLField(
+        source="resume_link", allow_null=True, help_text="Of a node that waits for it; for who may control the run."
+    )

@@ -29,12 +29,14 @@ from executions.api.serializers import (
     ExecutionSummarySerializer,
     NodeDetailSerializer,
     NodeSerializer,
+    ResumeNodeSerializer,
     RetrySerializer,
     StartSerializer,
 )
 from executions.api.start import KEY_HEADER, requester, start_run
-from executions.dispatch import retry_execution
+from executions.dispatch import check_input, retry_execution
 from executions.models import Execution
+from executions.plans import node_names
 from executions.snapshot import snapshot
 from executions.statuses import RUN_ENDED
 from flows.access import visible_flows
@@ -155,7 +157,8 @@ class NodeView(AnswersFaults):
     @extend_schema(responses={200: NodeDetailSerializer, 404: NOT_FOUND})
     def get(self, request: Request, execution_id: UUID, node_id: str) -> Response:
         """One node of a run with its full input and output, and all attempts at it."""
-        report = node_report(get_execution(request, execution_id), node_id)
+        execution = get_execution(request, execution_id)
+        report = node_report(execution, node_id, with_link=may_control(request.user, execution))
         if report is None:
             raise NotFound(f"Execution {execution_id} has no node {node_id!r}.")
         return Response(NodeDetailSerializer(report).data)
@@ -167,6 +170,24 @@ class CommandView(AnswersFaults):
     def command(self, request: Request, execution_id: UUID, command: Command) -> Response:
         execution = get_controlled(request, execution_id)
         command(execution, requester(request))
+        execution.refresh_from_db(fields=["status"])
+        return Response(ExecutionStatusSerializer(execution).data, status=status.HTTP_202_ACCEPTED)
+
+
+class NodeResumeView(AnswersFaults):
+    @extend_schema(
+        request=ResumeNodeSerializer,
+        responses={202: ExecutionStatusSerializer, 400: BAD_REQUEST, 403: FORBIDDEN, 404: NOT_FOUND, 409: CONFLICT},
+    )
+    def post(self, request: Request, execution_id: UUID, node_id: str) -> Response:
+        """End the wait of a node: what is posted as `data` is handed to it."""
+        execution = get_controlled(request, execution_id)
+        if node_id not in node_names(execution.flow_version.graph):
+            raise NotFound(f"Execution {execution_id} has no node {node_id!r}.")
+        posted = ResumeNodeSerializer(data=request.data)
+        posted.is_valid(raise_exception=True)
+        data = check_input(posted.validated_data["data"] or {}, what="data", field="data")
+        control.signal(execution, node_id, data, requester(request))
         execution.refresh_from_db(fields=["status"])
         return Response(ExecutionStatusSerializer(execution).data, status=status.HTTP_202_ACCEPTED)
 

@@ -24,6 +24,8 @@ class NodeBehaviour:
     execute: Execute
     pure: bool = False
     trigger: bool = False
+    resumable: bool = False
+    """Whether it waits for someone outside, who is given a link for that."""
     output: str = MAIN
     """The first output port: where a disabled node passes its input on."""
 

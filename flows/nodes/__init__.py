@@ -1,5 +1,5 @@
 """The node types that come with flows."""
 
-from flows.nodes import control, data, http, merge
+from flows.nodes import control, data, http, merge, wait
 
-__all__ = ["control", "data", "http", "merge"]
+__all__ = ["control", "data", "http", "merge", "wait"]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import timedelta
 
 from django import forms
 
-from flows.context import Items, NodeContext, NodeError, Ports
+from flows.conf import park_after
+from flows.context import Items, NodeContext, NodeError, Ports, Suspend
 from flows.node_types import NodeType, register
 from flows.param_fields import ConditionField, LongTextField, NumberField
 
-LONGEST_DELAY = 7 * 24 * 3600
-"""Seconds; a delay occupies a place in its run for as long as it lasts."""
+LONGEST_DELAY = 366 * 24 * 3600
+"""Seconds; what is longer is a mistake more often than a plan."""
 
 PROGRESS_FROM = 10.0
 """Seconds; a shorter delay is over before its progress tells anyone anything."""
@@ -37,7 +39,8 @@ class Manual(NodeType):
 
 @register
 class Delay(NodeType):
-    """Waits for some seconds, then passes its items on unchanged."""
+    """Waits for some seconds, then passes its items on unchanged. A long delay holds no worker and survives restarts;
+    who resumes the node ends it early."""
 
     name = "delay"
     label = "Delay"
@@ -52,7 +55,11 @@ class Delay(NodeType):
         )
 
     async def run(self, ctx: NodeContext, items: Items) -> Items:
+        if ctx.resumption is not None:
+            return items
         seconds: float = ctx.params["seconds"]
+        if seconds > park_after():
+            raise Suspend(until=ctx.started_at + timedelta(seconds=seconds), reason=f"delay of {seconds:g} s")
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             if seconds >= PROGRESS_FROM:
