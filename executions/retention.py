@@ -107,7 +107,7 @@ def count_old(rule: Rule, *, flow: Flow | None = None) -> dict[int, int]:
 class _Position(NamedTuple):
     """The run that was looked at last."""
 
-    finished_at: datetime
+    finished_at: datetime | None
     id: UUID
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from executions.journal import commit_times
@@ -29,7 +31,7 @@ def test_only_the_newest_commits_count_for_percentiles_and_all_of_them_for_the_h
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(commit_times.time, "monotonic", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     times = CommitTimes()
     times.add(3.0)
     now = 150.0
