@@ -7,7 +7,8 @@ import django
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "wataomi.settings")
 django.setup(set_prefix=False)  # first: what is imported below needs it
 
-from executions import runtime  # noqa: E402
+from executions import processes, runtime  # noqa: E402
+from executions.models import Process  # noqa: E402
 from wataomi.bodies import BodyLengthHandler, leave_forms_to_django  # noqa: E402
 from wataomi.static_files import StaticFiles  # noqa: E402
 from wataomi.streaming.application import StreamingApplication  # noqa: E402
@@ -17,6 +18,7 @@ leave_forms_to_django()
 
 # A server also takes up the runs that a worker before it left behind, so its executor does not wait for a first run.
 runtime.executor(recover=True)
+processes.begin(Process.Role.WEB, runtime.figures)
 on_shutdown(runtime.shutdown)
 
 application = StreamingApplication(StaticFiles(BodyLengthHandler()))
