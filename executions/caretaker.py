@@ -170,7 +170,7 @@ class Caretaker:
 
     async def _look_after_old(self) -> None:
         while True:
-            await self._quietly(lambda: self._threads.run(prune_by_settings))
+            await self._quietly(lambda: self._threads.run(prune_by_settings, lambda: self._worker.stopping))
             await asyncio.sleep(PRUNE)
 
     async def _quietly(self, look_after: Callable[[], Awaitable[object]]) -> object:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from typing import Any
 from uuid import UUID
 
 import procrastinate
@@ -11,7 +12,8 @@ from django.db import DatabaseError, InterfaceError
 from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import ProcrastinateException
 from procrastinate.psycopg_connector import PsycopgConnector
-from psycopg_pool import PoolTimeout
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from executions.conf import execution_settings
 from executions.database_threads import DatabaseThreads
@@ -64,7 +66,7 @@ class Consumer:
             await self._threads.run(self._give_on, execution_id, priority)
 
     async def prune(self) -> None:
-        await self._threads.run(prune_by_settings)
+        await self._threads.run(prune_by_settings, lambda: self._worker.stopping)
 
     def _give_on(self, execution_id: UUID, priority: int) -> None:
         """A job that was fetched while the worker stopped goes to another one."""
@@ -86,7 +88,13 @@ class Consumer:
 
     async def _consume_once(self) -> None:
         connector = PsycopgConnector(
-            kwargs=connector_params(), min_size=1, max_size=CONNECTIONS, timeout=5.0, name="queue"
+            pool_factory=_make_pool,
+            kwargs=connector_params(),
+            configure=_commit_each_statement,
+            min_size=1,
+            max_size=CONNECTIONS,
+            timeout=5.0,
+            name="queue",
         )
         app = procrastinate.App(connector=connector)
         app.add_tasks_from(tasks, namespace="")
@@ -112,3 +120,17 @@ class Consumer:
                 await self._threads.run(drop_stale_jobs, STALLED)
             except (DatabaseError, InterfaceError) as error:
                 logger.warning("queue: stale jobs cannot be deleted (%s); trying again", error)
+
+
+# Fetching a job, and noting its end, are one statement each. A pool that asks before each use whether its connection
+# lives, and begins and commits a transaction around it, makes four round trips of one.
+
+
+def _make_pool(**options: Any) -> AsyncConnectionPool:
+    """Connections are not checked before their use: one that has died shows in the statement, and the consumer begins
+    anew."""
+    return AsyncConnectionPool(**{**options, "check": None})
+
+
+async def _commit_each_statement(connection: AsyncConnection) -> None:
+    await connection.set_autocommit(True)
