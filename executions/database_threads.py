@@ -1,4 +1,4 @@
-"""Threads in which asynchronous code uses the database: few, with a connection each, whoever asks."""
+"""Threads in which asynchronous code uses the database: few, with at most a connection each, whoever asks."""
 
 from __future__ import annotations
 
@@ -63,3 +63,6 @@ def _with_connection(function: Callable[..., T], args: Sequence[Any]) -> T:
     finally:
         # With DEBUG on, Django keeps each query until a request ends, and none ends in these threads.
         connection.queries_log.clear()
+        if connection.settings_dict["OPTIONS"].get("pool"):
+            # Threads that only wait leave the connections to those who use them; that costs a tenth of a millisecond.
+            connection.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 from collections import deque
@@ -16,7 +17,6 @@ from django.db import InterfaceError, OperationalError, connection
 from executions.engine.ports import Entry, JournalLost, JournalRefused
 from executions.journal.batch import Database, RunWrite, weight
 from executions.journal.commit_times import CommitTimes
-from executions.journal.postgres import PostgresDatabase
 from executions.journal.statements import SqliteDatabase
 
 logger = logging.getLogger(__name__)
@@ -49,6 +49,34 @@ class RunJournal:
         self.on_fault: Callable[[JournalLost | JournalRefused], None] = lambda fault: None
         self._writer = writer
         self._waiters: list[tuple[int, asyncio.Future[None]]] = []
+        self._held_until = math.inf
+        self._renewed = asyncio.Event()
+
+    def hold(self, until: float) -> None:
+        """The worker holds the run until then (of the monotonic clock, which runs on while a process is frozen). On the
+        run's loop."""
+        self._held_until = until
+        self._wake_held()
+
+    def lose(self) -> None:
+        """The worker has lost the run. On the run's loop."""
+        self.fault = self.fault or _lost(self)
+        self.settle()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the lease is not over."""
+        return time.monotonic() < self._held_until
+
+    async def held(self) -> None:
+        while self.fault is None and not self.is_held:
+            await self._renewed.wait()
+        if self.fault is not None:
+            raise self.fault
+
+    def _wake_held(self) -> None:
+        self._renewed.set()
+        self._renewed = asyncio.Event()
 
     def append(self, entries: Sequence[Entry]) -> None:
         if self.fault is None:
@@ -72,6 +100,7 @@ class RunJournal:
     def settle(self) -> None:
         """Wake who waits for what is durable by now. On the run's loop."""
         if self.fault is not None:
+            self._wake_held()
             waiters, self._waiters = self._waiters, []
             for _, waiter in waiters:
                 if not waiter.done():
@@ -87,12 +116,20 @@ class RunJournal:
         self._waiters = later
 
 
+def _lost(run: RunJournal) -> JournalLost:
+    return JournalLost(f"Execution {run.execution_id} is no longer held at epoch {run.epoch}.")
+
+
 Group = tuple[RunJournal, Sequence[Entry]]
 
 
 def open_database() -> Database:
     """Where this thread writes."""
-    return PostgresDatabase(connection) if connection.vendor == "postgresql" else SqliteDatabase(connection)
+    if connection.vendor == "sqlite":
+        return SqliteDatabase(connection)
+    from executions.journal.postgres import PostgresDatabase  # 13 MB that a process on SQLite does without
+
+    return PostgresDatabase(connection)
 
 
 class JournalWriter:
@@ -243,7 +280,7 @@ class JournalWriter:
     def _committed(self, by_run: dict[RunJournal, list[Entry]], lost: list[RunJournal]) -> None:
         for run, entries in by_run.items():
             if run in lost:
-                run.fault = JournalLost(f"Execution {run.execution_id} is no longer held at epoch {run.epoch}.")
+                run.fault = _lost(run)
                 logger.warning("%s", run.fault)
                 continue
             run.durable = entries[-1].seq

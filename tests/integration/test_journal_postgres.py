@@ -105,7 +105,8 @@ def test_every_column_is_written_and_what_is_not_given_stays(runs: list[Executio
     assert (row.input, row.output, row.item_counts, row.error) == ({}, {}, {"main": 1}, None)
     assert (row.retry_at, row.wait_until, row.progress) == (None, NOW + timedelta(hours=1), None)
     assert events_of(run) == [(1, '{"a":"ä\\n\\u0000"}')]
-    command.refresh_from_db(), later.refresh_from_db()
+    command.refresh_from_db()
+    later.refresh_from_db()
     assert command.taken_at is not None and later.taken_at is None
     assert ExecutionEvent.objects.filter(execution=bystander).count() == 0
 
