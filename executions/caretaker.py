@@ -121,7 +121,10 @@ class Caretaker:
             await asyncio.sleep(execution_settings().lease / 3)
 
     async def _renew(self) -> None:
-        await self._threads.run(claims.renew, self._worker.name, self._worker.held_ids)
+        until = claims.lease_end()
+        held = await self._threads.run(claims.renew, self._worker.name, self._worker.held_ids)
+        if over := self._worker.renewed(held, until):
+            self._worker.leave_lost(over, await self._threads.run(claims.epochs, over))
 
     async def _free_dead(self) -> None:
         """Runs of a process of this machine that is gone need not wait for their leases to end."""

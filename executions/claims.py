@@ -7,6 +7,7 @@ one to take it can write.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,6 +52,8 @@ class Claim:
     plan: Plan
     restored: dict[str, Restored]
     commands: list[RunCommand]
+    held_until: float
+    """When the lease ends, of this process's monotonic clock."""
 
 
 def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
@@ -60,6 +63,7 @@ def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
     A run whose graph can no longer be run (a node type is gone), or that has lost too many workers, is ended with an
     error.
     """
+    held_until = lease_end()
     now = database_now()
     with write_transaction():
         runs = list(
@@ -80,7 +84,8 @@ def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
         note_lost_workers(lost)
     _drop_commands_of_ended(set(commands) - {run.id for run in runs})
     restored = _restored(taken)
-    return [held for run in taken if (held := _claim(run, commands.get(run.id, []), restored.get(run.id, {})))]
+    held = (_claim(run, commands.get(run.id, []), restored.get(run.id, {}), held_until) for run in taken)
+    return [claim for claim in held if claim is not None]
 
 
 def _should_go_on(run: Execution, commands: Sequence[tuple[Any, ...]], now: datetime) -> bool:
@@ -93,7 +98,9 @@ def _should_go_on(run: Execution, commands: Sequence[tuple[Any, ...]], now: date
     return True
 
 
-def _claim(run: Execution, commands: list[RunCommand], restored: dict[str, Restored]) -> Claim | None:
+def _claim(
+    run: Execution, commands: list[RunCommand], restored: dict[str, Restored], held_until: float
+) -> Claim | None:
     run.epoch += 1  # as the update did
     if error := too_many_lost(run, restored):
         fail(run.id, run.epoch, error)
@@ -112,7 +119,15 @@ def _claim(run: Execution, commands: list[RunCommand], restored: dict[str, Resto
         hint = "The flow cannot be made ready to run; the log has the traceback."
         fail(run.id, run.epoch, {"type": type(error).__name__, "message": text(error), "hint": hint})
         return None
-    return Claim(execution_id=run.id, epoch=run.epoch, head=head, plan=plan, restored=restored, commands=commands)
+    return Claim(
+        execution_id=run.id,
+        epoch=run.epoch,
+        head=head,
+        plan=plan,
+        restored=restored,
+        commands=commands,
+        held_until=held_until,
+    )
 
 
 def _claimable(now: datetime, owner: str) -> QuerySet[Execution]:
@@ -177,12 +192,24 @@ def _restored(runs: Collection[Execution]) -> dict[UUID, dict[str, Restored]]:
     return restored
 
 
-def renew(owner: str, execution_ids: Collection[UUID]) -> None:
-    """Keep the runs for another lease."""
+def lease_end() -> float:
+    """When a lease that is taken or renewed from now on has ended, of this process's monotonic clock. Ask before the
+    database is asked: its lease ends later."""
+    return time.monotonic() + execution_settings().lease
+
+
+def renew(owner: str, execution_ids: Collection[UUID]) -> set[UUID]:
+    """Keep the runs for another lease; returns those that were still held."""
     held = Execution.objects.filter(id__in=execution_ids, lease_owner=owner)
     with write_transaction():
-        lock_in_order(held)
+        renewed = lock_in_order(held)
         held.update(lease_until=database_now() + _lease())
+    return {execution_id for execution_id, _ in renewed}
+
+
+def epochs(execution_ids: Collection[UUID]) -> dict[UUID, int]:
+    """The epochs of the runs that are there."""
+    return dict(Execution.objects.filter(id__in=execution_ids).values_list("id", "epoch"))
 
 
 def lock_in_order(runs: QuerySet[Execution]) -> list[tuple[UUID, str]]:

@@ -8,7 +8,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -24,7 +24,7 @@ from executions.engine.messages import text
 from executions.engine.ports import JournalLost, JournalRefused, SystemClock
 from executions.engine.run import Outcome, Run, RunLimits
 from executions.hub import Hub
-from executions.journal.writer import JournalWriter
+from executions.journal.writer import JournalWriter, RunJournal
 from executions.logs import log_end, log_start
 
 logger = logging.getLogger(__name__)
@@ -77,6 +77,7 @@ class Worker:
         self._hub = hub
         self._threads = threads
         self._runs: dict[UUID, Run | None] = {}
+        self._journals: dict[UUID, RunJournal] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrivals: dict[UUID, int] = {}  # priorities, in the order in which they came
         self._leaving: dict[UUID, asyncio.Future[None]] = {}
@@ -114,6 +115,20 @@ class Worker:
 
     def has(self, execution_id: UUID) -> bool:
         return execution_id in self._runs or execution_id in self._arrivals
+
+    def renewed(self, execution_ids: Collection[UUID], until: float) -> list[UUID]:
+        """The worker holds these runs until then (of the monotonic clock). Returns those whose lease is over."""
+        for execution_id in execution_ids:
+            if execution_id in self._journals:
+                self._journals[execution_id].hold(until)
+        return [execution_id for execution_id, journal in self._journals.items() if not journal.is_held]
+
+    def leave_lost(self, execution_ids: Collection[UUID], epochs: Mapping[UUID, int]) -> None:
+        """Stop those of the runs that other workers have taken over; `epochs` are those that are stored."""
+        for execution_id in execution_ids:
+            journal = self._journals.get(execution_id)
+            if journal is not None and journal.epoch != epochs.get(execution_id):
+                journal.lose()
 
     def obey(self, command: Pending) -> bool:
         """Tell a run of a command; False when this worker does not hold it."""
@@ -241,6 +256,7 @@ class Worker:
             logger.error("execution %s: left to be taken up again (%s)", held.execution_id, error)
         finally:
             self._runs.pop(held.execution_id, None)
+            self._journals.pop(held.execution_id, None)
             self._hub.executing(held.execution_id, here=False)
             self._left(held.execution_id)
             self._take_arrivals()
@@ -272,6 +288,8 @@ class Worker:
     def _begin(self, held: Claim) -> Run:
         settings = execution_settings()
         journal = self._writer.open(held.execution_id, held.epoch, held.head.seq)
+        journal.hold(held.held_until)
+        self._journals[held.execution_id] = journal
         limits = RunLimits(
             output_bytes=settings.max_output_bytes,
             progress_interval=settings.progress_interval,

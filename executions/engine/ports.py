@@ -82,6 +82,10 @@ class RunJournal(Protocol):
     async def committed(self, seq: int) -> None:
         """Return when all up to `seq` is durable. Raises JournalLost, JournalRefused."""
 
+    async def held(self) -> None:
+        """Return while the run is surely this worker's: at once, unless its lease is over and has not been renewed.
+        Raises JournalLost, JournalRefused."""
+
     async def ready(self) -> None:
         """Return when the journal is not too far behind. Raises JournalLost, JournalRefused."""
 

@@ -441,6 +441,8 @@ class Run:
                 await self._journal.ready()
             else:
                 await self._journal.committed(self._depends_on(node))
+                # A worker that was frozen wakes up in the middle of anything, and may have lost the run long ago.
+                await self._journal.held()
         except (JournalLost, JournalRefused) as error:
             self.abort(error)
             return

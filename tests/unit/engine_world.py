@@ -30,6 +30,9 @@ class MemoryJournal:
         self._delay = delay
         self._news = asyncio.Event()
         self.dead = False
+        self.lease = asyncio.Event()
+        """Whether the run is held."""
+        self.lease.set()
         self.signals: dict[int, dict[str, Any] | None] = {}
         """What the signals brought, by the ids of their commands."""
         self._committer = asyncio.ensure_future(self._commit())
@@ -54,6 +57,9 @@ class MemoryJournal:
     async def committed(self, seq: int) -> None:
         while self.durable < seq:
             await self._news.wait()
+
+    async def held(self) -> None:
+        await self.lease.wait()
 
     async def ready(self) -> None:
         pass
