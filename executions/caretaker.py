@@ -73,9 +73,9 @@ class Caretaker:
 
     async def run(self) -> None:
         """Look after everything until cancelled."""
-        jobs = [self._look_after_commands(), self._look_after_leases()]
+        jobs = [self._look_after_commands(), self._look_after_leases(), self._look_after_due()]
         if self._recover:
-            jobs += [self._look_after_due(), self._look_after_forgotten()]
+            jobs.append(self._look_after_forgotten())
         if self._recover and self._prune:
             jobs.append(self._look_after_old())
         await asyncio.gather(*jobs)
@@ -148,7 +148,12 @@ class Caretaker:
 
     async def _bring_due(self) -> datetime | None:
         """Bring what is due to a worker, and say when the next wait ends."""
-        found = await self._threads.run(due.woken) + await self._threads.run(limits.next_in_line)
+        found = await self._threads.run(due.woken)
+        if not self._recover:
+            # A command in a terminal looks after its own runs, and leaves those of a server alone.
+            await self._bring([execution_id for execution_id in found if execution_id in self._brought])
+            return None
+        found += await self._threads.run(limits.next_in_line)
         if time.monotonic() >= self._blind_until:
             found += await self._threads.run(due.interrupted)
         await self._bring(found)
