@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 import psycopg
 import redis
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from psycopg import sql
 
@@ -58,7 +57,7 @@ def require_redis() -> None:
         with redis.Redis.from_url(url, socket_connect_timeout=SECONDS, socket_timeout=SECONDS) as client:
             client.ping()
     except ValueError as error:
-        raise ImproperlyConfigured(f"REDIS_URL is not the address of a Redis: {error}") from error
+        raise ServiceMissing(f"REDIS_URL is not the address of a Redis: {error}") from error
     except redis.RedisError as error:
         parts = urlsplit(url)
         raise ServiceMissing(
