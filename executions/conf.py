@@ -47,6 +47,8 @@ class ExecutionSettings:
     """Days after which a run that has ended is deleted; 0 keeps all."""
     keep_runs: int = 0
     """Newest ended runs of a flow that are kept; 0 keeps all."""
+    metrics_token: str = ""
+    """What a reader of `/metrics` sends that is not logged in; nothing lets in staff only."""
     base_url: str = "http://localhost:8000"
     """Where people reach the pages: what the addresses in resume links begin with."""
 

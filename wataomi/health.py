@@ -10,6 +10,8 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.cache import never_cache
 
+from executions import runtime
+
 logger = logging.getLogger(__name__)
 
 TIMEOUT = 5.0
@@ -19,12 +21,19 @@ TIMEOUT = 5.0
 @never_cache
 async def healthz(request: HttpRequest) -> JsonResponse:
     """200 `{"status": "ok"}`, or 503 with what is wrong under the name of the part that fails."""
-    problem = await _database_problem()
-    checks = {"database": problem or "ok"}
-    if problem:
+    problems = {"database": await _database_problem(), "executor": _executor_problem()}
+    checks = {part: problem or "ok" for part, problem in problems.items()}
+    for problem in filter(None, problems.values()):
         logger.error("health check: %s", problem)
+    if any(problems.values()):
         return JsonResponse({"status": "error", "checks": checks}, status=503)
     return JsonResponse({"status": "ok", "checks": checks})
+
+
+def _executor_problem() -> str | None:
+    if runtime.is_executor_dead():
+        return "The thread that executes runs has ended; the log says why. Restart the process."
+    return None
 
 
 async def _database_problem() -> str | None:

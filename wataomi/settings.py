@@ -33,7 +33,7 @@ CSRF_TRUSTED_ORIGINS = environment.strings("CSRF_TRUSTED_ORIGINS")
 # In production a browser talks HTTPS to the proxy in front; HTTPS=0 is for a network without it.
 HTTPS = environment.boolean("HTTPS", default=not DEBUG)
 SECURE_SSL_REDIRECT = HTTPS
-SECURE_REDIRECT_EXEMPT = [r"^healthz$"]  # asked from inside, over plain HTTP
+SECURE_REDIRECT_EXEMPT = [r"^healthz$", r"^metrics$"]  # asked from inside, over plain HTTP
 SECURE_HSTS_SECONDS = environment.integer("HSTS_SECONDS", 30 * 24 * 3600) if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
 SECURE_HSTS_PRELOAD = HTTPS
@@ -221,6 +221,7 @@ WATAOMI_MAX_TAKEOVERS = environment.integer("WATAOMI_MAX_TAKEOVERS", 5, least=1)
 WATAOMI_PARK_AFTER = environment.seconds("WATAOMI_PARK_AFTER", 30)
 WATAOMI_KEEP_DAYS = environment.integer("WATAOMI_KEEP_DAYS", 0)
 WATAOMI_KEEP_RUNS = environment.integer("WATAOMI_KEEP_RUNS", 0)
+WATAOMI_METRICS_TOKEN = environment.string("WATAOMI_METRICS_TOKEN")
 WATAOMI_BASE_URL = environment.string("WATAOMI_BASE_URL", "http://localhost:8000").rstrip("/")
 
 # What nodes may do; read through `flows.conf`, which documents each.

@@ -26,6 +26,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     re_path(r"^api(?:/.*)?$", api_not_found),
     path("", include("flows.urls")),
     path("", include("executions.urls")),
+    path("", include("executions.status.urls")),
 ]
 
 handler400 = "wataomi.errors.bad_request"

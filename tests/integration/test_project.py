@@ -157,7 +157,7 @@ def test_without_debug_nothing_creates_a_known_password(settings: Settings) -> N
 @pytest.mark.django_db
 def test_health_says_that_all_is_well(client: Client) -> None:
     response = client.get("/healthz")
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "checks": {"database": "ok"}})
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "checks": {"database": "ok", "executor": "ok"}})
     assert "no-store" in response["Cache-Control"]
 
 
