@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 CHUNK_BYTES = 64 * 1024
 """What one chunk of a stream holds, at most (a single frame may be longer)."""
+
+LONGEST_REST = 0.1
+"""Seconds between two looks of the hub's thread at the journal, at most, when there are hints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,7 @@ class Hub:
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
+        self._away = False
 
     @contextmanager
     def subscribe(self, execution_id: UUID) -> Iterator[Topic]:
@@ -228,12 +233,14 @@ class Hub:
 
     # -- runs of other processes --------------------------------------------------------------------------------------
 
-    def hint(self, execution_id: UUID) -> None:
-        """A run may have new events; from any thread, and as often as it likes."""
+    def hint(self, execution_id: UUID, upto: int = 0) -> None:
+        """A run may have new events, up to `upto` if that is known; from any thread, and as often as it likes."""
         with self._guard:
-            if execution_id not in self._topics or execution_id in self._local:
+            topic = self._topics.get(execution_id)
+            if topic is None or execution_id in self._local:
                 return
-        self._wake.set()
+        if not 0 < upto <= topic.newest:  # else it is an old one, or the same again
+            self._wake.set()
 
     def close(self) -> None:
         """End the thread."""
@@ -253,8 +260,11 @@ class Hub:
                         for execution_id, topic in self._topics.items()
                         if execution_id not in self._local and topic.ended_at is None
                     ]
+                began = time.monotonic()
                 if remote:
                     self._pull_all(remote)
+                    # Under a storm of hints: half of the time is for others, and each look brings more.
+                    stop.wait(min(time.monotonic() - began, LONGEST_REST))
                 self._wake.wait(execution_settings().stream_poll if remote else None)
                 self._wake.clear()
         finally:
@@ -269,17 +279,24 @@ class Hub:
                     topic.push([], 0)  # the run was deleted: nothing more is to come
                 else:
                     self._pull(topic, position)
+            if self._away:
+                self._away = False
+                logger.info("hub: the journal can be read again")
         except (DatabaseError, InterfaceError) as error:
-            logger.warning("hub: cannot read the journal (%s); trying again", error)
+            if not self._away:  # once, and not at each look
+                self._away = True
+                logger.warning("hub: cannot read the journal (%s); trying again", error)
             connection.close()
         except Exception:
             logger.exception("hub: cannot bring what is new to its readers; trying again")
         finally:
             connection.queries_log.clear()
+            if connection.settings_dict["OPTIONS"].get("pool"):
+                connection.close()  # it goes back to the pool: this thread rests most of the time
 
     def _pull(self, topic: Topic, position: reader.Position) -> None:
         """Bring the topic to where the run stands, with the newest events: older ones a reader finds in the journal."""
-        ended_at = position.last_seq if position.ended else None
+        ended_at = position.last_seq if position.ended else 0
         newest = topic.newest or max(0, position.last_seq - reader.READ_AT_ONCE)
         while newest < position.last_seq:
             events = reader.events_after(topic.execution_id, newest)
@@ -287,7 +304,8 @@ class Hub:
                 return
             newest = events[-1].seq
             frames = [(event.seq, sse.encode(event.seq, event.type, event.data.encode())) for event in events]
-            topic.push(frames, ended_at if newest == ended_at else None)
+            # The end may have been committed behind the look at where the run stands.
+            topic.push(frames, newest if events[-1].type in LAST_EVENTS else None)
         if ended_at:
             topic.push([], ended_at)
 

@@ -44,6 +44,9 @@ class LossyLayer(BaseChannelLayer):
         with self._guard:
             self._groups.get(group, set()).discard(channel)
 
+    async def send(self, channel: str, message: dict[str, Any]) -> None:
+        self._put(channel, message)
+
     def members(self, group: str) -> int:
         with self._guard:
             return len(self._groups.get(group, ()))

@@ -17,7 +17,7 @@ from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
 
 from executions import runtime, stream
-from executions.announcer import Announcer
+from executions.announcer import GROUP, Announcer
 from executions.dispatch import start_execution
 from executions.hub import Hub, Topic, hub
 from executions.journal import reader
@@ -306,10 +306,10 @@ async def test_a_hint_makes_the_slow_look_a_quick_one(
     run = await sync_to_async(start)(await sync_to_async(make_flow)(author, scripted_chain("a")))
     await asyncio.to_thread(gate.wait_entered)
     reading = asyncio.ensure_future(read(run.pk))
-    await asyncio.to_thread(wait_until, lambda: layer.members(f"execution.{run.pk}") == 1)
+    await asyncio.to_thread(wait_until, lambda: layer.members(GROUP) == 1)
     gate.open()
     await assert_same_as_the_journal(run, await asyncio.wait_for(reading, 5))
-    await asyncio.to_thread(wait_until, lambda: layer.members(f"execution.{run.pk}") == 0)
+    await asyncio.to_thread(wait_until, lambda: layer.members(GROUP) == 0)
     assert layer.delivered > 0
 
 
@@ -321,12 +321,11 @@ async def test_a_hint_that_nobody_can_read_stops_nothing(
     gate = scripts["a"] = Gate()
     run = await sync_to_async(start)(await sync_to_async(make_flow)(author, scripted_chain("a")))
     await asyncio.to_thread(gate.wait_entered)
-    group = f"execution.{run.pk}"
     reading = asyncio.ensure_future(read(run.pk))
-    await asyncio.to_thread(wait_until, lambda: layer.members(group) == 1)
-    await layer.group_send(group, {"type": "execution.hint", "execution": "no id"})
-    # It listens anew, on a channel of its own, a second later.
-    await asyncio.to_thread(wait_until, lambda: layer.members(group) == 2)
+    await asyncio.to_thread(wait_until, lambda: layer.members(GROUP) == 1)
+    for hints in (b"no hint", "no bytes", None, bytes(24)):
+        await layer.group_send(GROUP, {"type": "executions.hints", "hints": hints})
+    await layer.group_send(GROUP, {"type": "of another version"})
     gate.open()
     await assert_same_as_the_journal(run, await asyncio.wait_for(reading, 5))
 
@@ -365,7 +364,7 @@ def announcer_threads() -> int:
 def test_over_the_layer_of_one_process_nothing_is_sent_and_nothing_runs(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     before = announcer_threads()
-    announcer = Announcer(lambda execution_id: None)
+    announcer = Announcer(lambda execution_id, upto: None)
     announcer.watch(uuid4(), True)
     announcer.announce(uuid4(), 7)
     assert announcer_threads() == before
@@ -378,13 +377,16 @@ def test_an_announcer_that_was_closed_starts_anew(settings: Any) -> None:
     settings.CHANNEL_LAYERS = {"default": layer}
     before = announcer_threads()
     heard: list[UUID] = []
-    listener, speaker = Announcer(heard.append), Announcer(lambda execution_id: None)
+    listener, speaker = (
+        Announcer(lambda execution_id, upto: heard.append(execution_id)),
+        Announcer(lambda execution_id, upto: None),
+    )
     made = get_channel_layer()
     assert isinstance(made, LossyLayer)
     for _ in range(3):
         run = uuid4()
         listener.watch(run, True)
-        wait_until(lambda run=run: made.members(f"execution.{run}") > 0)
+        wait_until(lambda run=run: made.members(GROUP) > 0)
         speaker.announce(run, 1)
         wait_until(lambda run=run: run in heard)
         listener.close()
@@ -397,7 +399,7 @@ def test_closing_an_announcer_while_others_use_it_is_no_deadlock_and_mixes_no_lo
     settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     settings.CHANNEL_LAYERS = {"default": {"BACKEND": "tests.integration.lossy_layer.LossyLayer"}}
-    announcer = Announcer(lambda execution_id: None)
+    announcer = Announcer(lambda execution_id, upto: None)
     faults: list[BaseException] = []
 
     def use(number: int) -> None:

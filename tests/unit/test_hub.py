@@ -7,6 +7,7 @@ import random
 import threading
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -318,6 +319,41 @@ async def test_the_hub_outlives_whatever_the_journal_raises(hub: Hub, monkeypatc
         await asyncio.to_thread(wait_until, lambda: topic.ended_at == 2)
         found = topic.after(0)
         assert found is not None and seqs(found[0]) == [1, 2]
+
+
+async def test_an_end_that_was_committed_behind_the_look_is_an_end(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its hint says nothing new then, and does not wake the hub again."""
+    run = uuid4()
+    stored = [reader.StoredEvent(1, "event", "{}"), reader.StoredEvent(2, "executionFinished", "{}")]
+    monkeypatch.setattr(reader, "positions", lambda ids: {run: reader.Position(1, False)})
+    monkeypatch.setattr(reader, "events_after", lambda execution_id, after: stored[after:])
+    with hub.subscribe(run) as topic:
+        await asyncio.to_thread(wait_until, lambda: topic.ended_at == 2)
+
+
+async def test_a_hint_of_what_is_here_already_costs_no_look(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.WATAOMI_STREAM_POLL = 60
+    run, looks = uuid4(), threading.Semaphore(0)
+    stands = reader.Position(3, False)
+    stored = [reader.StoredEvent(seq, "event", "{}") for seq in (1, 2, 3)]
+
+    def positions(ids: object) -> dict[object, reader.Position]:
+        looks.release()
+        return {run: stands}
+
+    monkeypatch.setattr(reader, "positions", positions)
+    monkeypatch.setattr(reader, "events_after", lambda execution_id, after: stored[after:])
+    with hub.subscribe(run) as topic:
+        await asyncio.to_thread(wait_until, lambda: topic.newest == 3)
+        while looks.acquire(blocking=False):
+            pass
+        for upto in (1, 3, 2, 3):
+            hub.hint(run, upto)
+        assert not await asyncio.to_thread(looks.acquire, timeout=0.2)
+        hub.hint(run, 4)
+        assert await asyncio.to_thread(looks.acquire, timeout=5)
 
 
 async def test_a_hub_that_was_closed_starts_anew(hub: Hub) -> None:
