@@ -705,6 +705,7 @@ class Run:
         self._settle(node, row, NodeStatus.CANCELED, {}, None)
 
     def _settle_outcome(self, outcome: Outcome) -> None:
+        self._timers.stop_all()  # whose time comes while the last events are written is the next worker's
         if not self._outcome.done():
             self._outcome.set_result(outcome)
 

@@ -133,6 +133,8 @@ class World:
         self.pure = {node.id for node in graph.nodes} if pure is None else pure
         self.started: list[str] = []
         self.committed_at_start: dict[str, int] = {}
+        self.told: dict[tuple[str, int], list[Any]] = {}
+        """What ended the waits of nodes, as it was told to each of their attempts."""
         self.plan: Plan = make_plan(
             graph,
             {
