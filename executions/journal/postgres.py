@@ -103,6 +103,9 @@ def _statement() -> str:
 
 
 STATEMENT = _statement()
+SESSION = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off; SET jit = off"
+"""The statement is planned once, and for tables of any size: to plan it took longer than to execute it for one run."""
+
 POSITIONS = f"SELECT id, epoch, last_seq FROM {RUNS} WHERE id = ANY(%s)"  # noqa: S608
 
 
@@ -114,11 +117,11 @@ class PostgresDatabase:
         options = self._connection.settings_dict["OPTIONS"]
         options.pop("pool", None)
         options["application_name"] = APPLICATION_NAME
+        options["prepare_threshold"] = 0
 
     def commit(self, writes: Sequence[RunWrite]) -> list[RunWrite]:
         parameters = _parameters(writes)
-        self._connection.ensure_connection()
-        with self._connection.wrap_database_errors, psycopg.Cursor(self._connection.connection) as cursor:
+        with self._connection.wrap_database_errors, psycopg.Cursor(self._connected()) as cursor:
             moved = {number for (number,) in cursor.execute(STATEMENT, parameters)}
             if len(moved) == len(writes):
                 return []
@@ -127,6 +130,14 @@ class PostgresDatabase:
             positions = {row[0]: (row[1], row[2]) for row in cursor}
         # One that stands where it was to be brought is written: the answer to an earlier try was lost.
         return [write for write in left if positions.get(write.execution_id) != (write.epoch, write.last)]
+
+    def _connected(self) -> psycopg.Connection[Any]:
+        if self._connection.connection is None:
+            self._connection.ensure_connection()
+            with self._connection.cursor() as cursor:
+                cursor.execute(SESSION)
+        connection: psycopg.Connection[Any] = self._connection.connection
+        return connection
 
     def close(self) -> None:
         self._connection.close()
