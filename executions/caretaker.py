@@ -148,12 +148,11 @@ class Caretaker:
 
     async def _bring_due(self) -> datetime | None:
         """Bring what is due to a worker, and say when the next wait ends."""
-        found = await self._threads.run(due.woken)
+        found = await self._threads.run(due.woken) + await self._threads.run(limits.next_in_line)
         if not self._recover:
             # A command in a terminal looks after its own runs, and leaves those of a server alone.
             await self._bring([execution_id for execution_id in found if execution_id in self._brought])
             return None
-        found += await self._threads.run(limits.next_in_line)
         if time.monotonic() >= self._blind_until:
             found += await self._threads.run(due.interrupted)
         await self._bring(found)

@@ -11,6 +11,8 @@ from functools import cache
 from typing import Any, Protocol
 from uuid import UUID
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 from django.db.models import Q
 
@@ -150,7 +152,11 @@ def executor(*, recover: bool = False) -> Executor:
 def _make(recover: bool) -> Executor:
     if execution_settings().executor == "embedded":
         return EmbeddedExecutor(recover=recover)
-    from executions.queue.jobs import JobQueue  # its tables are there only where it is used
+    if not apps.is_installed("procrastinate.contrib.django"):
+        raise ImproperlyConfigured(
+            "WATAOMI_EXECUTOR is procrastinate, whose queue is in PostgreSQL, and there is none: see `manage.py check`."
+        )
+    from executions.queue.jobs import JobQueue  # its models are there only where it is used
 
     return JobQueue()
 

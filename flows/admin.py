@@ -33,7 +33,10 @@ class FlowAdmin(ModelAdmin):
     sortable_by = ("name",)
     search_fields = ("name", "slug")
     ordering = ("-id",)
-    fields = ("name", "active", "owner", "slug", "newest", "created_at", "updated_at")
+    fieldsets = (
+        (None, {"fields": ("name", "active", "owner", "slug", "newest", "created_at", "updated_at")}),
+        ("Runs", {"fields": ("max_concurrent_runs", "when_full", "priority")}),
+    )
     raw_id_fields = ("owner",)
     view_on_site = False
 

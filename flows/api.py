@@ -77,14 +77,17 @@ class FlowViewSet(ModelViewSet[Flow]):
     def perform_create(self, serializer: Any) -> None:
         values = serializer.validated_data
         try:
-            serializer.instance = create_flow(
-                owner=self.request.user,  # type: ignore[arg-type]  # the permission lets nobody else in
-                name=values["name"],
-                slug=values.get("slug", ""),
-                active=values.get("active", True),
-                graph_json=values.get("graph", NEW_GRAPH),
-                note=values.get("note", ""),
-            )
+            with transaction.atomic():
+                serializer.instance = create_flow(
+                    owner=self.request.user,  # type: ignore[arg-type]  # the permission lets nobody else in
+                    name=values["name"],
+                    slug=values.get("slug", ""),
+                    active=values.get("active", True),
+                    graph_json=values.get("graph", NEW_GRAPH),
+                    note=values.get("note", ""),
+                )
+                limits = ("max_concurrent_runs", "when_full", "priority")
+                self._save_fields(serializer.instance, {name: values[name] for name in limits if name in values})
         except IntegrityError as error:
             raise _slug_taken() from error
 

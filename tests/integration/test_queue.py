@@ -1,0 +1,230 @@
+"""Runs as jobs: made with their run, taken by worker processes, given on when these end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+
+from executions import control, runtime
+from executions.dispatch import start_execution
+from executions.models import Execution, Mode
+from flows.models import Flow
+from tests.integration.execution_data import journal_of, make_flow, status_of, wait_for_status
+from tests.integration.flow_data import graph_of, make_user
+from tests.servers import PROJECT, ServerProcess, start_process, wait_until
+from tests.services import test_environment as services_environment
+
+pytestmark = pytest.mark.services_only
+
+StartWorker = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def queue(transactional_db: None, settings: Any) -> Iterator[None]:
+    """Runs become jobs, and are executed by workers that a test starts."""
+    settings.WATAOMI_EXECUTOR = "procrastinate"
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE procrastinate_jobs, procrastinate_workers CASCADE")
+    yield
+    runtime.shutdown()
+
+
+@pytest.fixture
+def author(queue: None) -> User:
+    return make_user("author")
+
+
+@pytest.fixture
+def worker(queue: None, tmp_path: Path) -> Iterator[StartWorker]:
+    """Return a function that starts `manage.py run_worker`, and returns when it takes runs; all are killed behind the
+    test."""
+    started: list[ServerProcess] = []
+
+    def start(*arguments: str, environment: Mapping[str, str] | None = None) -> ServerProcess:
+        variables = {**services_environment(), "WATAOMI_EXECUTOR": "procrastinate", **(environment or {})}
+        command = [sys.executable, "manage.py", "run_worker", *arguments]
+        process = start_process(command, tmp_path / f"worker-{len(started)}.log", 0, environment=variables)
+        started.append(process)
+        process.wait_for_log("runs at once", 30)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+
+
+def start(flow: Flow, **input_data: Any) -> Execution:
+    return start_execution(flow, input_data=input_data, requester=flow.owner, mode=Mode.API)
+
+
+def jobs() -> list[tuple[str, str, int]]:
+    """Lock, status and priority of each job that executes a run."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT queueing_lock, status, priority FROM procrastinate_jobs"
+            " WHERE task_name = 'executions.execute' ORDER BY id"
+        )
+        return [tuple(row) for row in cursor.fetchall()]
+
+
+def holder_of(run: Execution) -> str:
+    return Execution.objects.values_list("lease_owner", flat=True).get(pk=run.pk)
+
+
+def starts_of(run: Execution) -> list[str]:
+    return [data["nodeId"] for _, name, data in journal_of(run.pk) if name == "nodeExecutionBefore"]
+
+
+def assert_whole(run: Execution) -> None:
+    events = journal_of(run.pk)
+    assert [seq for seq, _, _ in events] == list(range(1, len(events) + 1))
+    assert [name in {"executionFinished", "executionError"} for _, name, _ in events].count(True) == 1
+
+
+def test_a_run_and_its_job_are_there_together_or_not_at_all(author: User) -> None:
+    flow = make_flow(author, graph_of(0), priority=7)
+    with transaction.atomic():
+        start(flow)
+        assert len(jobs()) == 1
+        transaction.set_rollback(True)
+    assert (jobs(), Execution.objects.count()) == ([], 0)
+    run = start(flow)
+    assert jobs() == [(str(run.pk), "todo", 7)]
+
+
+def test_a_worker_executes_runs_and_leaves_no_job(author: User, worker: StartWorker) -> None:
+    flow = make_flow(author, graph_of(0, 0.1))
+    before = start(flow)
+    worker()
+    runs = [before, *(start(flow) for _ in range(20))]
+    assert [wait_for_status(run.pk) for run in runs] == ["success"] * 21
+    for run in runs:
+        assert_whole(run)
+    wait_until(lambda: jobs() == [], what=lambda: f"no job, and not {jobs()}")
+
+
+def test_a_worker_executes_a_hundred_runs_at_once(author: User, worker: StartWorker) -> None:
+    flow = make_flow(author, graph_of(30))
+    worker()
+    runs = [start(flow) for _ in range(101)]
+    wait_until(lambda: Execution.objects.filter(status="running").count() == 100, 30)
+    assert Execution.objects.filter(status="queued").count() == 1
+    for run in runs:
+        control.cancel(run, None)
+    assert {wait_for_status(run.pk) for run in runs} == {"canceled"}
+
+
+def test_those_of_a_higher_priority_come_first_to_any_worker(author: User, worker: StartWorker) -> None:
+    flows = [make_flow(author, graph_of(0), name=f"P{number}", priority=number) for number in (-3, 0, 9)]
+    runs = [start(flow) for flow in flows for _ in range(2)]
+    worker("--concurrency", "1")
+    assert [wait_for_status(run.pk) for run in runs] == ["success"] * 6
+    begun = Execution.objects.order_by("started_at").values_list("priority", flat=True)
+    assert list(begun) == [9, 9, 0, 0, -3, -3]
+
+
+def test_the_limit_of_a_flow_holds_over_several_workers(author: User, worker: StartWorker) -> None:
+    flow = make_flow(author, graph_of(0.15), max_concurrent_runs=2)
+    worker(), worker()
+    runs = [start(flow) for _ in range(10)]
+    assert [wait_for_status(run.pk) for run in runs] == ["success"] * 10
+    spans = Execution.objects.values_list("started_at", "finished_at")
+    moments = sorted([(began, 1) for began, _ in spans] + [(ended, -1) for _, ended in spans])
+    at_once = [sum(change for _, change in moments[: index + 1]) for index in range(len(moments))]
+    assert max(at_once) == 2
+
+
+def test_sigterm_hands_runs_over_between_their_nodes(author: User, worker: StartWorker) -> None:
+    first = worker(environment={"WATAOMI_SHUTDOWN_GRACE": "3"})
+    run = start(make_flow(author, graph_of(1, 1, 0)))
+    wait_until(lambda: "wait0" in starts_of(run), 20)
+    worker()
+    took = first.terminate()
+    assert wait_for_status(run.pk) == "success"
+    assert starts_of(run) == ["start", "wait0", "wait1", "wait2"], "no node ran twice"
+    assert Execution.objects.get(pk=run.pk).takeovers == 0
+    assert took < 5
+    assert_whole(run)
+
+
+def test_sigterm_does_not_wait_for_a_long_node_and_another_worker_takes_the_run_at_once(
+    author: User, worker: StartWorker
+) -> None:
+    first = worker(environment={"WATAOMI_SHUTDOWN_GRACE": "0.1"})
+    run = start(make_flow(author, graph_of(25)))
+    wait_until(lambda: "wait0" in starts_of(run), 20)
+    owner = holder_of(run)
+    worker()
+    assert first.terminate() < 5
+    wait_until(lambda: holder_of(run) not in ("", owner), 5, lambda: "another worker to take the run")
+    control.cancel(run, None)
+    assert wait_for_status(run.pk) == "canceled"
+
+
+def test_a_run_goes_on_behind_its_last_committed_node_when_its_worker_is_killed(
+    author: User, worker: StartWorker
+) -> None:
+    quick = {"WATAOMI_LEASE": "2"}
+    first = worker(environment=quick)
+    run = start(make_flow(author, graph_of(0, 4, 0)))
+    wait_until(lambda: "wait1" in starts_of(run), 20)
+    worker(environment=quick)
+    first.kill()
+    assert wait_for_status(run.pk) == "success"
+    assert starts_of(run) == ["start", "wait0", "wait1", "wait1", "wait2"]
+    assert Execution.objects.get(pk=run.pk).takeovers == 1
+    assert_whole(run)
+    wait_until(lambda: [job for job in jobs() if job[1] == "todo"] == [])
+
+
+def test_a_run_whose_job_was_lost_is_found(author: User, worker: StartWorker) -> None:
+    run = start(make_flow(author, graph_of(0)))
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE procrastinate_jobs CASCADE")
+        cursor.execute("UPDATE executions_execution SET created_at = now() - interval '1 minute'")
+    worker(environment={"WATAOMI_LEASE": "1"})
+    assert wait_for_status(run.pk) == "success"
+
+
+def test_a_paused_run_holds_no_worker_and_no_job_and_goes_on_when_it_is_resumed(
+    author: User, worker: StartWorker
+) -> None:
+    worker()
+    run = start(make_flow(author, graph_of(0.3, 0)))
+    wait_until(lambda: "wait0" in starts_of(run), 20)
+    control.pause(run, None)
+    assert wait_for_status(run.pk, "paused") == "paused"
+    wait_until(lambda: holder_of(run) == "" and jobs() == [])
+    control.resume(run, None)
+    assert wait_for_status(run.pk) == "success"
+
+
+def test_a_run_in_the_queue_is_cancelled_by_a_worker_without_room(author: User, worker: StartWorker) -> None:
+    worker("--concurrency", "1")
+    held = start(make_flow(author, graph_of(20)))
+    wait_for_status(held.pk, "running")
+    waiting = start(make_flow(author, graph_of(0), name="Waiting"))
+    control.cancel(waiting, None)
+    assert wait_for_status(waiting.pk) == "canceled"
+    assert status_of(held.pk) == "running"
+    control.cancel(held, None)
+    assert wait_for_status(held.pk) == "canceled"
+
+
+def test_a_worker_needs_the_executor_of_workers(transactional_db: None) -> None:
+    command = [sys.executable, "manage.py", "run_worker"]
+    ended = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "WATAOMI_EXECUTOR=procrastinate" in ended.stderr
+
+
+def test_ctrl_c_ends_a_worker_that_has_nothing_to_do(worker: StartWorker) -> None:
+    assert worker().stop(signal.SIGINT) < 4
