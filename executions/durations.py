@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 SECOND = 1000
 MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
@@ -36,6 +38,17 @@ def format_offset(milliseconds: int) -> str:
     seconds = milliseconds // SECOND
     parts = ((seconds // 86400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s"))
     return " ".join(f"{value} {unit}" for value, unit in parts if value)
+
+
+def format_moment(moment: datetime | str) -> str:
+    """A moment, or its ISO 8601 text: `2026-11-25 16:00:05 UTC`."""
+    known = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    return f"{known.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def format_wait(until: datetime | str | None) -> str:
+    """How long something waits: `until 2026-11-25 16:00:05 UTC`, or `until it is resumed`."""
+    return f"until {format_moment(until)}" if until else "until it is resumed"
 
 
 def _rounded(value: float) -> int:

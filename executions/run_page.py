@@ -11,12 +11,13 @@ from django.contrib.auth.models import User
 from django.utils import timezone
 
 from executions.access import may_control
-from executions.durations import format_duration
+from executions.durations import format_duration, format_wait
 from executions.events import duration_ms
 from executions.models import Command, Execution, NodeExecution
+from executions.resume_links import awaits_resumption, resume_url
 from executions.run_controls import CONTROLS, RETRIES, Control
 from executions.snapshot import snapshot
-from executions.statuses import RUN_ENDED
+from executions.statuses import RUN_ENDED, NodeStatus
 from executions.timeline import Attempt, Timeline, make_timeline
 from flows.drawing import close_up, drawing_of
 from flows.graph import GraphError
@@ -43,6 +44,13 @@ class NodeLine:
     @property
     def items(self) -> str:
         return format_items(self.state["itemCounts"])
+
+    @property
+    def message(self) -> str:
+        """What the node says of itself, or until when it waits."""
+        if self.state["status"] == NodeStatus.WAITING and not self.state["willRetryAt"]:
+            return format_wait(self.state["waitUntil"])
+        return str((self.state["progress"] or {}).get("message", ""))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,14 +85,15 @@ def run_page(execution: Execution, viewer: User) -> dict[str, Any]:
         "retries": [(control, _shown(control, state)) for control in RETRIES],
         "is_newer_version": execution.flow.head != execution.flow_version.number,
         "duration": format_duration(state["durationMs"]),
-        **run_parts(execution),
+        **run_parts(execution, viewer),
     }
 
 
-def run_parts(execution: Execution) -> dict[str, Any]:
+def run_parts(execution: Execution, viewer: User) -> dict[str, Any]:
     """What events do not carry, or only in part: the page asks for it again while the run goes on."""
     return {
         "execution": execution,
+        "waits": resume_links(execution) if may_control(viewer, execution) else [],
         "timeline": run_timeline(execution),
         "commands": list(Command.objects.filter(execution=execution).select_related("requester").order_by("id")),
         "retried_as": list(execution.retries.order_by("-id").only("id", "status", "created_at")[:LISTED_RETRIES]),
@@ -93,12 +102,24 @@ def run_parts(execution: Execution) -> dict[str, Any]:
     }
 
 
+def resume_links(execution: Execution) -> list[dict[str, str]]:
+    """Name and address of each node of the run that waits for someone."""
+    nodes = {node["id"]: node for node in _nodes(execution)}
+    rows = NodeExecution.objects.filter(execution=execution, status=NodeStatus.WAITING).order_by("id")
+    return [
+        {"name": nodes[row.node_id].get("name", row.node_id), "url": resume_url(execution.pk, row.node_id)}
+        for row in rows.only("node_id", "status")
+        if row.node_id in nodes and awaits_resumption(nodes[row.node_id]["type"], row)
+    ]
+
+
 def run_timeline(execution: Execution) -> Timeline:
-    fields = ("node_id", "attempt", "status", "started_at", "finished_at", "retry_at")
+    fields = ("node_id", "attempt", "status", "started_at", "finished_at", "retry_at", "wait_until")
     rows = NodeExecution.objects.filter(execution=execution).values_list(*fields)
     return make_timeline(
         [(node["id"], node.get("name", node["id"])) for node in _nodes(execution)],
-        [Attempt(node_id=row[0], number=row[1], status=row[2], started_at=row[3], finished_at=row[4], retry_at=row[5])
+        [Attempt(node_id=row[0], number=row[1], status=row[2], started_at=row[3], finished_at=row[4], retry_at=row[5],
+                 wait_until=row[6])
          for row in rows],
         started_at=execution.started_at,
         finished_at=execution.finished_at,

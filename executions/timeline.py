@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby, pairwise
 
-from executions.durations import HOUR, MINUTE, SECOND, format_duration, format_offset
+from executions.durations import HOUR, MINUTE, SECOND, format_duration, format_offset, format_wait
 from executions.statuses import NODE_SETTLED, NodeStatus
 
 AXIS_HEIGHT = 26.0
@@ -35,7 +35,8 @@ _STEPS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One attempt at a node, as it is stored; `retry_at` is when the next one starts, if there is one."""
+    """One attempt at a node, as it is stored; `retry_at` is when the next one starts, if there is one, `wait_until` when
+    one that waits goes on by itself."""
 
     node_id: str
     number: int
@@ -43,6 +44,7 @@ class Attempt:
     started_at: datetime | None = None
     finished_at: datetime | None = None
     retry_at: datetime | None = None
+    wait_until: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -216,7 +218,8 @@ def _bars(attempts: Sequence[Attempt], axis: _Axis) -> list[Bar]:
         end = None if attempt.finished_at is None else axis.offset(attempt.finished_at)
         if end is None and attempt.status in NODE_SETTLED:
             end = start
-        bars.append(axis.bar(str(attempt.status), start, end, f"attempt {attempt.number} {attempt.status}"))
+        waits = f" {format_wait(attempt.wait_until)}," if attempt.status == NodeStatus.WAITING else ""
+        bars.append(axis.bar(str(attempt.status), start, end, f"attempt {attempt.number} {attempt.status}{waits}"))
         if attempt.retry_at is not None and end is not None:
             began = following.started_at if following is not None else None
             until = None if began is None else axis.offset(began)

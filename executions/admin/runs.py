@@ -99,7 +99,8 @@ class ExecutionAdmin(HistoryAdmin):
 
     def parts_view(self, request: HttpRequest, execution_id: UUID) -> HttpResponse:
         """What the page asks for again while the run goes on: a piece of HTML."""
-        return render(request, "executions/_run_parts.html", run_parts(self._visible(request, execution_id)))
+        parts = run_parts(self._visible(request, execution_id), person(request))
+        return render(request, "executions/_run_parts.html", parts)
 
     def node_view(self, request: HttpRequest, execution_id: UUID) -> HttpResponse:
         """What one node did: a page of its own, or with `part` a piece of HTML for the window on the run's page."""

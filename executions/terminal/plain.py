@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TextIO
 
-from executions.durations import format_duration
-from executions.events import Event, EventType
+from executions.durations import format_duration, format_wait
+from executions.events import LAST_EVENTS, Event, EventType
 from executions.statuses import NodeStatus, RunStatus
 from executions.terminal.view import Heading
 from executions.terminal.words import (
@@ -71,7 +71,7 @@ class EventLines:
             self._started_at = data["startedAt"]
             self._names = {node["id"]: one_line(node["name"]) for node in data["nodes"]}
         words = _WORDS[EventType(event.type)](data)
-        if event.type in _ABOUT_A_NODE:
+        if data.get("nodeId") is not None and event.type not in LAST_EVENTS:
             words = f"{self._names.get(data['nodeId'], data['nodeId'])}: {words}"
         return f"{self._elapsed(data):>{ELAPSED_WIDTH}}  {words}"
 
@@ -117,12 +117,12 @@ def _paused(data: Data) -> str:
 
 
 def _resumed(data: Data) -> str:
-    return "resumed"
+    return _RESUMED.get(data["reason"], "resumed")
 
 
 def _waiting(data: Data) -> str:
-    until = f" until {data['until']}" if data["until"] else ""
-    return f"waiting{until}: {one_line(str(data['reason']))}"
+    reason = one_line(data["reason"])
+    return f"waiting {format_wait(data['until'])}" + (f": {reason}" if reason else "")
 
 
 def _finished(data: Data) -> str:
@@ -139,7 +139,7 @@ def _share(data: Data) -> str:
     return f"{data['progress']['done']} of {data['progress']['total']}"
 
 
-_ABOUT_A_NODE = frozenset({EventType.NODE_BEFORE, EventType.NODE_PROGRESS, EventType.NODE_AFTER})
+_RESUMED = {"timeout": "its wait is over", "retry": "its wait for the next attempt is over"}
 
 _WORDS: dict[EventType, Callable[[Data], str]] = {
     EventType.EXECUTION_STARTED: _started,

@@ -12,7 +12,7 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 from rich.tree import Tree
 
-from executions.durations import format_duration
+from executions.durations import format_duration, format_wait
 from executions.events import Event, EventType, State, empty_state, fold
 from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus
 from executions.terminal.signs import STYLES, Signs
@@ -147,6 +147,8 @@ class RunTree:
         if node["willRetryAt"]:
             wait = max(0.0, -_milliseconds_since(node["willRetryAt"], now))
             lines.append(self._small(f"attempt {node['attempt'] + 1} in {growing(wait)}", STYLES["waiting"]))
+        elif node["status"] == NodeStatus.WAITING:
+            lines.append(self._small(f"waiting {format_wait(node['waitUntil'])}", STYLES["waiting"]))
         if progress := node["progress"]:
             stated = one_line(progress["message"])
             if narrow and progress["fraction"] is not None:

@@ -365,7 +365,7 @@ def test_a_retry_and_the_run_it_retries_lead_to_each_other(owner: User, flow: Fl
         ("running", {"pause", "cancel"}),
         ("pausing", {"resume", "cancel"}),
         ("paused", {"resume", "cancel"}),
-        ("waiting", {"cancel"}),
+        ("waiting", {"pause", "cancel"}),
         ("success", {"retry start"}),
         ("error", {"retry failed", "retry start"}),
         ("canceled", {"retry failed", "retry start"}),

@@ -6,6 +6,7 @@ import {
   formatDuration,
   formatElapsed,
   formatItemCounts,
+  formatWait,
 } from "../../flows/static/wataomi/format.js";
 
 const DURATIONS = [
@@ -54,4 +55,12 @@ test("a node's items are counted over all its ports; one that delivered to none 
   assert.equal(formatItemCounts({ main: 0 }), "0 items");
   assert.equal(formatItemCounts({}), "");
   assert.equal(formatItemCounts(null), "");
+});
+
+test("what a node waits for is said in words", () => {
+  const until = "2026-11-25T16:00:05.123456Z";
+  assert.equal(formatWait({ status: "waiting", waitUntil: until, willRetryAt: null }), "until 2026-11-25 16:00:05 UTC");
+  assert.equal(formatWait({ status: "waiting", waitUntil: null, willRetryAt: null }), "until it is resumed");
+  assert.equal(formatWait({ status: "waiting", waitUntil: null, willRetryAt: until }), "");
+  assert.equal(formatWait({ status: "running", waitUntil: null, willRetryAt: null }), "");
 });

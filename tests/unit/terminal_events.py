@@ -74,6 +74,15 @@ class Events:
     def resumed(self) -> Event:
         return self._event(EventType.EXECUTION_RESUMED, reason="command", until=None)
 
+    def waiting(self, node: str | None, until: float | None, reason: str = "", status: str = "waiting") -> Event:
+        about = {"nodeId": node, "nodeName": self.names[node] if node else None, "attempt": 1 if node else None}
+        end = None if until is None else moment(until)
+        return self._event(EventType.EXECUTION_WAITING, **about, reason=reason, until=end, status=status)
+
+    def goes_on(self, node: str | None, reason: str) -> Event:
+        about = {"nodeId": node, "nodeName": self.names[node] if node else None, "attempt": 1 if node else None}
+        return self._event(EventType.EXECUTION_RESUMED, **about, reason=reason, until=None, status="running")
+
     def finished(self, status: str = "success", at: float = 6) -> Event:
         end = {"durationMs": round(at * 1000), "finishedAt": moment(at), "progress": self._share()}
         return self._event(EventType.EXECUTION_FINISHED, status=status, **end)

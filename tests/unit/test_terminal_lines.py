@@ -92,6 +92,28 @@ def test_skipped_canceled_paused_and_failed_are_said() -> None:
     assert lines_of(run.failed(None, error_of("Gone", "x")))[0].endswith("Gone: x")
 
 
+def test_lines_say_who_waits_for_what_and_what_ended_it() -> None:
+    run = Events("Ask", "Call")
+    lines = lines_of(
+        run.started(),
+        run.before("n0"),
+        run.waiting("n0", 59, "to be\nresumed", status="running"),
+        run.waiting(None, None, "nothing is left but to wait"),
+        run.goes_on("n0", "signal"),
+        run.waiting("n0", None),
+        run.goes_on("n0", "timeout"),
+        run.goes_on(None, "retry"),
+    )
+    assert lines[2:] == [
+        f"            Ask: waiting until {moment(59)[:10]} {moment(59)[11:19]} UTC: to be resumed",
+        "            waiting until it is resumed: nothing is left but to wait",
+        "            Ask: resumed",
+        "            Ask: waiting until it is resumed",
+        "            Ask: its wait is over",
+        "            its wait for the next attempt is over",
+    ]
+
+
 def test_names_and_texts_cannot_break_a_line() -> None:
     run = Events("Two\nlines\x1b[2J")
     lines = lines_of(run.started(), run.before("n0"), run.progress("n0", text="\n\x1b[31m\n"))

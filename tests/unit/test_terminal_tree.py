@@ -100,6 +100,15 @@ def test_on_a_very_narrow_terminal_the_title_gives_way_to_the_count(width: int, 
     assert drawn(run.started(), run.after("n0"), width=width)[0] == root
 
 
+def test_a_node_that_waits_says_until_when_below_it() -> None:
+    run = Events("Ask", "Later")
+    begun = (run.started(), run.before("n0"))
+    lines = drawn(*begun, run.waiting("n0", 59), width=60)
+    assert "Flow v3  waiting" in lines[0]
+    assert any(f"waiting until {moment(59)[:10]} {moment(59)[11:19]} UTC" in line for line in lines)
+    assert any("waiting until it is resumed" in line for line in drawn(*begun, run.waiting("n0", None), width=60))
+
+
 def test_retries_skipped_and_failed_nodes_are_told_apart_by_their_signs() -> None:
     run = Events("Fetch", "Skip", "Broken")
     lines = drawn(

@@ -60,6 +60,15 @@ def test_a_node_that_has_not_run_has_a_row_and_no_bar() -> None:
     assert (row.status, row.bars, row.caption, row.label) == ("idle", [], None, "A: idle")
 
 
+def test_a_node_that_waits_says_until_when() -> None:
+    long = timeline(attempt("a", 1, None, "waiting", wait_until=at(3 * 24 * 3600)), now=2)
+    assert long.span < 60_000, "the axis is not drawn out to the end of the wait"
+    assert long.rows[0].label == ("A: waiting, attempt 1 waiting until 2026-11-25 16:00:00 UTC, from 1 s until now")
+    bar = only_bar(long)
+    assert (bar.status, bar.open, bar.start) == ("waiting", True, 1000)
+    assert "until it is resumed, from" in timeline(attempt("a", 1, None, "waiting"), now=2).rows[0].label
+
+
 def test_retries_and_the_waits_between_them_are_bars_of_one_row() -> None:
     drawn = timeline(
         attempt("a", 0, 1, "error", retry_at=at(3)),
@@ -197,10 +206,11 @@ attempts = st.builds(
     Attempt,
     node_id=st.sampled_from("abc"),
     number=st.integers(min_value=1, max_value=5),
-    status=st.sampled_from(["running", "success", "error", "skipped", "canceled"]),
+    status=st.sampled_from(["running", "waiting", "success", "error", "skipped", "canceled"]),
     started_at=st.none() | moments,
     finished_at=st.none() | moments,
     retry_at=st.none() | moments,
+    wait_until=st.none() | moments,
 )
 
 

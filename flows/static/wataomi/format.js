@@ -29,6 +29,17 @@ function formatSeconds(milliseconds) {
 
 const twoDigits = (number) => String(number).padStart(2, "0");
 
+/** A moment: "2026-11-25 16:00:05 UTC"; "" for none. @param {?string} iso in UTC, as events write it */
+export function formatMoment(iso) {
+  return iso ? `${iso.slice(0, 10)} ${iso.slice(11, 19)} UTC` : "";
+}
+
+/** What a node waits for: "until 2026-11-25 16:00:05 UTC", or "until it is resumed"; "" when it does not wait for that. */
+export function formatWait({ status, waitUntil, willRetryAt }) {
+  if (status !== "waiting" || willRetryAt) return "";
+  return waitUntil ? `until ${formatMoment(waitUntil)}` : "until it is resumed";
+}
+
 /** A count with its noun: "1 item", "1,200 items". */
 export function formatCount(count, noun, plural = `${noun}s`) {
   return `${count.toLocaleString("en-US")} ${count === 1 ? noun : plural}`;

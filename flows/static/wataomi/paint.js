@@ -8,7 +8,7 @@
  * | `[data-node-duration]` | how long its last attempt took; of a running one, how long it has been running |
  * | `[data-node-attempt]` | "attempt 2", from the second one on |
  * | `[data-node-items]` | "3 items" |
- * | `[data-node-message]`, `[data-node-text]` | what the running node says, and the text that it streams |
+ * | `[data-node-message]`, `[data-node-text]` | what the running node says, or until when it waits; and the text that it streams |
  * | `[data-node-error]` | the message of its error |
  * | `progress[data-node-progress]` | its fraction; hidden unless the node tells one |
  * | `[data-run]` | `data-status` |
@@ -20,7 +20,7 @@
  */
 
 import { NODE_SETTLED } from "./fold.js";
-import { formatDuration, formatElapsed, formatItemCounts } from "./format.js";
+import { formatDuration, formatElapsed, formatItemCounts, formatWait } from "./format.js";
 import { inNextFrame } from "./frame.js";
 
 /** Milliseconds between two looks at the clock while something runs. */
@@ -132,7 +132,7 @@ function paintNode(element, node) {
   setTextWithin(element, "[data-node-attempt]", node.attempt > 1 ? `attempt ${node.attempt}` : "");
   setTextWithin(element, "[data-node-items]", formatItemCounts(node.itemCounts));
   setTextWithin(element, "[data-node-error]", node.error?.message ?? "");
-  setTextWithin(element, "[data-node-message]", progress?.message ?? "");
+  setTextWithin(element, "[data-node-message]", progress?.message ?? formatWait(node));
   setTextWithin(element, "[data-node-text]", progress?.text ?? "");
   for (const bar of element.querySelectorAll("[data-node-progress]")) {
     set(bar, "hidden", progress === null || progress.fraction === null);

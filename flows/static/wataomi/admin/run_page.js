@@ -15,6 +15,7 @@ const SETTLES = new Set([
   "nodeExecutionAfter",
   "executionPaused",
   "executionResumed",
+  "executionWaiting",
   "executionFinished",
   "executionError",
 ]);

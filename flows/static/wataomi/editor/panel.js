@@ -151,9 +151,18 @@ export class Panel extends EventTarget {
   }
 
   #paintData(data, node) {
+    this.#showLink(data?.resume_url ?? null);
     const status = node?.status ?? null;
     this.#fill("input", data?.input ?? null, emptyText("input", status));
     this.#fill("output", data?.output ?? null, emptyText("output", status));
+  }
+
+  /** Where a node that waits for it is resumed: to be sent to whoever shall decide. */
+  #showLink(address) {
+    const link = this.#part("resume");
+    link.hidden = address === null;
+    if (address === null) link.removeAttribute("href");
+    else link.href = address;
   }
 
   #fill(tab, ports, empty) {
@@ -250,7 +259,8 @@ function streamText() {
 function emptyText(part, status) {
   if (status === null) return `Run the flow to see this node's ${part}.`;
   if (status === "idle" || status === "queued") return "This node has not started yet.";
-  if (status === "running" || status === "waiting") return part === "input" ? "The input is shown when the node is done." : "The node is at work…";
+  if (status === "running") return part === "input" ? "The input is shown when the node is done." : "The node is at work…";
+  if (status === "waiting") return part === "input" ? "This node was given no input." : "This node waits.";
   if (status === "skipped") return "This node was skipped: nothing came to it.";
   return part === "input" ? "This node was given no input." : "This node delivered nothing.";
 }

@@ -12,7 +12,7 @@ const ADMITTED = {
   running: ["pause", "cancel"],
   pausing: ["resume", "cancel"],
   paused: ["resume", "cancel"],
-  waiting: ["cancel"],
+  waiting: ["pause", "cancel"],
   success: ["run"],
   error: ["retry", "run"],
   canceled: ["retry", "run"],
@@ -233,7 +233,7 @@ export class RunControl extends EventTarget {
   }
 }
 
-const SIGNS = { running: "▸ ", queued: "▸ ", success: "✓ ", error: "! ", paused: "⏸ ", canceled: "⊘ " };
+const SIGNS = { running: "▸ ", queued: "▸ ", success: "✓ ", error: "! ", paused: "⏸ ", waiting: "⏸ ", canceled: "⊘ " };
 
 /** Ids of runs sort by the time they were made. */
 const isNewer = (id, shownId) => shownId === undefined || id > shownId;
