@@ -90,10 +90,10 @@ def _queue(figures: Figures) -> Iterator[Problem]:
 def _overdue(figures: Figures) -> Iterator[Problem]:
     late = figures.queue.overdue_seconds
     if late is not None and late > OVERDUE_SECONDS:
-        waiting = counted(figures.queue.overdue, "run", "runs")
+        waiting = counted(figures.queue.overdue, "run whose wait is over has", "runs whose wait is over have")
         yield Problem(
             code="wake_overdue",
-            message=f"The wait of {waiting} is over, since {span_words(late)} ago, and nobody goes on with it.",
+            message=f"{waiting} not gone on, the first for {span_words(late)}.",
             hint=_more_room(figures),
         )
 
