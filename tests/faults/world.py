@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import psycopg
+
 from tests.faults.clients import Api, Reader
 from tests.faults.cluster import QUICK, Cluster, Member, make_cluster
 from tests.faults.database import TEMPLATE, used_by_django
@@ -35,6 +37,7 @@ class World:
         self._following: list[Future[None]] = []
         self._threads = ThreadPoolExecutor(8)
         self._connection = cluster.postgres.connect(cluster.database)
+        self._closed = threading.Event()
         self._number = 0
 
     # -- clients ------------------------------------------------------------------------------------------------------
@@ -55,7 +58,8 @@ class World:
         """Have readers follow a run, in threads of their own; `check` waits for them."""
         readers = [Reader(self._api(), run=run) for _ in range(count)]
         self.readers += readers
-        self._following += [self._threads.submit(partial(asyncio.run, _read(reader))) for reader in readers]
+        for reader in readers:
+            self._following.append(self._threads.submit(partial(asyncio.run, _read(reader, self._closed))))
         return readers
 
     def _ask(self, question: Callable[[Api], Any]) -> Any:
@@ -75,10 +79,12 @@ class World:
     # -- what the database says ---------------------------------------------------------------------------------------
 
     def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Rows; while PostgreSQL is away, as soon as it is back."""
-        if self._connection.closed or self._connection.broken:
+        """Rows, over a new connection when PostgreSQL was away."""
+        try:
+            return list(self._connection.execute(sql, values))
+        except psycopg.OperationalError:
             self._connection = self.cluster.postgres.connect(self.cluster.database)
-        return list(self._connection.execute(sql, values))
+            return list(self._connection.execute(sql, values))
 
     def status(self, run: str) -> str:
         return str(self.query("SELECT status FROM executions_execution WHERE id = %s", run)[0][0])
@@ -130,15 +136,20 @@ class World:
             wait_until(lambda: not left_in_the_queue(connection), 10, lambda: str(left_in_the_queue(connection)))
 
     def close(self) -> None:
+        self._closed.set()
         self.cluster.stop()
         self._threads.shutdown(wait=True, cancel_futures=True)
         self._connection.close()
 
 
-async def _read(reader: Reader) -> None:
+async def _read(reader: Reader, closed: threading.Event) -> None:
+    """Follow the run to its end, or until the world is closed because a test has failed."""
+    following = asyncio.ensure_future(reader.follow())
     try:
-        async with asyncio.timeout(80):
-            await reader.follow()
+        while not following.done() and not closed.is_set():
+            await asyncio.wait([following], timeout=0.2)
+        following.cancel()
+        await following
     finally:
         await reader.api.close()
 
