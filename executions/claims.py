@@ -139,8 +139,9 @@ def _claimable(now: datetime, owner: str) -> QuerySet[Execution]:
 def _commands(execution_ids: Collection[UUID]) -> dict[UUID, list[RunCommand]]:
     rows = Command.objects.filter(execution_id__in=execution_ids, taken_at=None).order_by("id")
     commands: dict[UUID, list[RunCommand]] = {}
-    for execution_id, *command in rows.values_list("execution_id", "kind", "id", "node_id", "data"):
-        kind, command_id, node_id, data = command
+    for execution_id, kind, command_id, node_id, data in rows.values_list(
+        "execution_id", "kind", "id", "node_id", "data"
+    ):
         commands.setdefault(execution_id, []).append((kind, command_id, node_id, data))
     return commands
 
@@ -175,8 +176,8 @@ def _restored(runs: Collection[Execution]) -> dict[UUID, dict[str, Restored]]:
     """What the nodes of runs that are not new have done."""
     known = [run.id for run in runs if run.last_seq > 0 or run.mode == Mode.RETRY.value]
     restored: dict[UUID, dict[str, Restored]] = {}
-    rows = NodeExecution.objects.filter(execution_id__in=known).defer("input", "progress").order_by("attempt")
-    rows = list(rows) if known else []
+    stored = NodeExecution.objects.filter(execution_id__in=known).defer("input", "progress").order_by("attempt")
+    rows = list(stored) if known else []
     resumed = resumptions(rows)
     for row in rows:
         restored.setdefault(row.execution_id, {})[row.node_id] = Restored(

@@ -35,8 +35,8 @@ _STEPS = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attempt:
-    """One attempt at a node, as it is stored; `retry_at` is when the next one starts, if there is one, `wait_until` when
-    one that waits goes on by itself."""
+    """One attempt at a node, as it is stored; `retry_at` is when the next one starts, if there is one, `wait_until` is
+    when one that waits goes on by itself."""
 
     node_id: str
     number: int

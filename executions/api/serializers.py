@@ -123,7 +123,10 @@ class RetrySerializer(serializers.Serializer[Any]):
 class ResumeNodeSerializer(serializers.Serializer[Any]):
     """What a node that waits is resumed with."""
 
-    data = InputField(default=dict, allow_null=True, help_text="Left out: an empty object.")
+    # The class keeps no attribute of a declared field, so `Serializer.data` is there all the same.
+    data = InputField(  # type: ignore[assignment]
+        default=dict, allow_null=True, help_text="Left out: an empty object."
+    )
 
 
 class AttemptSerializer(serializers.ModelSerializer[NodeExecution]):

@@ -529,7 +529,11 @@ class Run:
             items: Items = orjson.loads(next(iter(outputs.values())))
             return items
 
-        execution = {"id": self._head.execution_id, "mode": self._head.mode, "startedAt": iso(self._started_at)}
+        execution: dict[str, Any] = {
+            "id": self._head.execution_id,
+            "mode": self._head.mode,
+            "startedAt": iso(self._started_at),
+        }
         if self._head.resume_urls:
             execution["resumeUrls"] = self._head.resume_urls
         return Scope(

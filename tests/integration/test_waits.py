@@ -262,7 +262,7 @@ def test_expressions_know_the_link_before_the_node_waits(author: User, settings:
         ("wait_for_resume", {}),
     )
     run = waiting(author, graph)
-    stored = node(run, "n0").output
+    stored: Any = node(run, "n0").output
     assert stored["main"][0]["link"] == f"https://flows.example.org/resume/{resume_token(run.pk, 'n1')}"
 
 
