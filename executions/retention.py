@@ -20,7 +20,7 @@ from django.db.models import Count, Q, QuerySet
 from executions.conf import execution_settings
 from executions.journal.transactions import write_transaction
 from executions.models import Command, Execution, ExecutionEvent, NodeExecution
-from executions.statuses import RUN_ENDED
+from executions.statuses import RUN_ENDED, RunStatus
 from flows.models import Flow
 
 logger = logging.getLogger(__name__)
@@ -30,6 +30,8 @@ BATCH = 500
 
 PAUSE = 0.01
 """Seconds between two transactions: on SQLite the next writer would hardly get its turn between them."""
+
+NOT_ENDED = [status for status in RunStatus if status not in RUN_ENDED]
 
 LONGEST_PAST = timedelta(days=365 * 1000)
 
@@ -72,7 +74,7 @@ def prune(
 ) -> int:
     """Delete the runs that are old (of one flow only, if it is given), oldest first; returns how many.
 
-    `on_batch` is told of each transaction how many runs it has deleted.
+    `batch` runs go in one transaction, and `on_batch` is told of each how many it has deleted.
     """
     total = 0
     started = time.monotonic()
@@ -127,8 +129,9 @@ def _old(rule: Rule, flow: Flow | None) -> Iterable[_Candidates]:
 
 
 def _ended(flow: Flow | None) -> QuerySet[Execution]:
-    ended = Execution.objects.filter(status__in=RUN_ENDED, finished_at__isnull=False, parent=None)
-    return ended if flow is None else ended.filter(flow=flow)
+    # Said by what they are not: SQLite would take the index of statuses or parents, and sort all runs each time.
+    ended = Execution.objects.exclude(status__in=NOT_ENDED).exclude(parent__isnull=False)
+    return ended.filter(finished_at__isnull=False) if flow is None else ended.filter(flow=flow)
 
 
 def _flows(flow: Flow | None) -> Iterable[Flow]:
@@ -181,7 +184,7 @@ def _with_children(roots: Sequence[UUID]) -> list[UUID]:
     alive: set[UUID] = set()
     level: Sequence[UUID] = roots
     while level:
-        children = Execution.objects.filter(parent__in=level).select_for_update()
+        children = Execution.objects.filter(parent__in=level).order_by().select_for_update()
         level = []
         for child, parent, status in children.values_list("id", "parent_id", "status"):
             assert parent is not None

@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 
 from executions import retention, runtime
 from executions.dispatch import start_execution
@@ -19,7 +20,7 @@ from executions.models import Command, Execution, ExecutionEvent, Mode, NodeExec
 from executions.retention import Rule, count_old, prune, prune_by_settings
 from executions.statuses import RUN_ENDED, RunStatus
 from flows.models import Flow
-from tests.integration.execution_data import make_flow, wait_for_status
+from tests.integration.execution_data import make_flow, query_plan, wait_for_status
 from tests.integration.flow_data import graph_of, make_user
 
 NOW = datetime.now(UTC)
@@ -147,6 +148,23 @@ def test_whatever_refers_to_a_run_is_thought_of() -> None:
     known = {(ExecutionEvent, "execution"), (NodeExecution, "execution"), (Command, "execution")}
     known |= {(Execution, "parent"), (Execution, "retry_of")}
     assert {(found.related_model, found.field.name) for found in Execution._meta.related_objects} == known
+
+
+@pytest.mark.sqlite_only  # reads SQLite's query plans
+@pytest.mark.parametrize(
+    ("rule", "index"), [(Rule(days=7), "execution_by_end"), (Rule(keep_runs=1), "execution_by_flow")]
+)
+def test_the_next_ones_are_found_along_an_index(flow: Flow, rule: Rule, index: str) -> None:
+    """SQLite took that of the parents, and sorted all runs for each batch."""
+    for _ in range(3):
+        make_run(flow, days=8)
+    with CaptureQueriesContext(connection) as context:
+        prune(rule, batch=1)
+    chosen = [query["sql"] for query in context.captured_queries if "LIMIT 1" in query["sql"]]
+    assert len(chosen) >= 3
+    for sql in chosen:
+        plan = query_plan(sql)
+        assert index in plan and "USE TEMP B-TREE FOR ORDER BY" not in plan, plan
 
 
 def test_it_stops_between_two_batches_when_it_is_told_to(flow: Flow) -> None:

@@ -28,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--keep", type=whole_number, metavar="N", help="Keep so many newest runs of a flow.")
         parser.add_argument("--flow", metavar="ID|SLUG", help="Only the runs of this flow.")
         parser.add_argument(
-            "--batch", type=positive_number, metavar="N", default=BATCH, help=f"Runs in a transaction: {BATCH}."
+            "--batch", type=positive_number, metavar="N", default=BATCH, help=f"Runs in one transaction: {BATCH}."
         )
         parser.add_argument("--dry-run", action="store_true", help="Only say how many runs of which flow are old.")
 
