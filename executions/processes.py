@@ -28,6 +28,9 @@ BEAT = 5.0
 KEPT = timedelta(days=1)
 """After that without a sign, a row is deleted by whoever gives one."""
 
+ALIVE = timedelta(seconds=3 * BEAT)
+"""Without a sign for so long, a process does not count as alive."""
+
 END_SECONDS = 1.0
 """What deleting the own row may take when the process ends."""
 
@@ -112,6 +115,11 @@ class Heart:
     def _leave(self) -> None:
         with write_transaction():
             Process.objects.filter(name__in=self._names).delete()
+
+
+def is_worker_alive() -> bool:
+    """Whether some process of the installation executes runs and has given a sign lately."""
+    return Process.objects.filter(executes=True, seen_at__gt=database_now() - ALIVE).exists()
 
 
 _heart: Heart | None = None

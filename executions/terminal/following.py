@@ -12,7 +12,8 @@ from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
-from executions import stream
+from executions import processes, stream
+from executions.conf import execution_settings
 from executions.events import Event
 from executions.journal.reader import reader_pool
 from executions.terminal.exit_codes import ExitCode, exit_code_of
@@ -23,6 +24,9 @@ T = TypeVar("T")
 
 CANCEL_WAIT = 5.0
 """Seconds that a run which took too long gets to end, before it is left to end by itself."""
+
+PATIENCE = 3.0
+"""Seconds until it is said that a run begins late for want of a worker."""
 
 RETRY_SECONDS = (0.5, 1.0, 2.0, 5.0)
 """Between two tries to read events while the database is away."""
@@ -64,6 +68,7 @@ class Follower:
         self._showing = ThreadPoolExecutor(1, thread_name_prefix="view")
         self.unread = False
         """Whether nobody takes what is shown any more."""
+        self._seen = 0
         self._unwritable = False
         """Whether that is for a fault of the output, and not because its reader has ended."""
         self.stuck = False
@@ -73,17 +78,30 @@ class Follower:
         """Return when the run has ended, or the following has."""
         reading = asyncio.ensure_future(self._read())
         signalled = asyncio.ensure_future(self._signals.arrived())
+        waiting = asyncio.ensure_future(self._say_when_nobody_takes_it())
         try:
             code = await self._wait(reading, signalled)
         except PipeClosed:
             code = ExitCode.PIPE_CLOSED
         finally:
-            for task in (reading, signalled):
+            for task in (reading, signalled, waiting):
                 task.cancel()
-            await asyncio.wait((reading, signalled))
+            await asyncio.wait((reading, signalled, waiting))
             await self._end_showing()
         # Whoever wanted the output must not take what is there for the whole of it.
         return ExitCode.FAILED if self._unwritable and code in SILENT_ON_OUTPUT else code
+
+    async def _say_when_nobody_takes_it(self) -> None:
+        """A run that workers should execute waits without a word when there is none."""
+        await asyncio.sleep(PATIENCE)
+        if self._seen or execution_settings().executor == "embedded":
+            return
+        try:
+            alive = await reader_pool.run(processes.is_worker_alive)
+        except (DatabaseError, InterfaceError):
+            return  # said where the events are read
+        if not alive and not self._seen:
+            self._say("The run waits in the queue, and no worker is alive: start one with manage.py run_worker.")
 
     async def _wait(self, reading: asyncio.Task[Event | None], signalled: asyncio.Task[int]) -> ExitCode:
         done, _ = await asyncio.wait((reading, signalled), timeout=self._timeout, return_when=asyncio.FIRST_COMPLETED)
@@ -137,12 +155,12 @@ class Follower:
     async def _read(self) -> Event | None:
         """Show each event; the last one, or None when the run is gone."""
         await self._show(self._view.begin, self._heading)
-        seen, tries = 0, 0
+        tries = 0
         while True:
             try:
-                async for event in stream.events(self._execution_id, seen):
+                async for event in stream.events(self._execution_id, self._seen):
                     await self._show(self._view.show, event)
-                    seen, tries = event.seq, 0
+                    self._seen, tries = event.seq, 0
                     if event.is_last:
                         return event
                 return None

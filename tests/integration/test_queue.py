@@ -228,3 +228,16 @@ def test_a_worker_needs_the_executor_of_workers(transactional_db: None) -> None:
 
 def test_ctrl_c_ends_a_worker_that_has_nothing_to_do(worker: StartWorker) -> None:
     assert worker().stop(signal.SIGINT) < 4
+
+
+def test_a_run_in_a_terminal_says_that_no_worker_is_alive_and_shows_the_run_when_there_is_one(
+    author: User, worker: StartWorker, tmp_path: Path
+) -> None:
+    flow = make_flow(author, graph_of(0))
+    variables = {**services_environment(), "WATAOMI_EXECUTOR": "procrastinate"}
+    command = [sys.executable, "manage.py", "run_flow", str(flow.pk)]
+    terminal = start_process(command, tmp_path / "terminal.log", 0, environment=variables)
+    terminal.wait_for_log("no worker is alive: start one with manage.py run_worker", 30)
+    worker()
+    terminal.wait_for_log("finished: success", 20)
+    assert terminal.process.wait(10) == 0
