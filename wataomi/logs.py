@@ -76,6 +76,8 @@ def logging_configuration(level: str, filename: str) -> dict[str, Any]:
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},
             "asyncio": {"level": "WARNING"},
+            # A warning for each try to connect; who needs the connection says what is the matter.
+            "psycopg.pool": {"level": "ERROR"},
             # A traceback each second while Redis is away; the announcer says it once (executions/announcer.py).
             "channels_redis.pubsub": {"level": "CRITICAL"},
             "procrastinate": {"level": "WARNING"},

@@ -15,8 +15,9 @@ import pytest
 from asgiref.sync import sync_to_async
 from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
+from django.db import OperationalError
 
-from executions import runtime, stream
+from executions import runtime, sse, stream
 from executions.announcer import GROUP, Announcer
 from executions.dispatch import start_execution
 from executions.hub import Hub, Topic, hub
@@ -269,6 +270,65 @@ async def test_a_deleted_run_costs_a_reader_behind_its_ring_no_endless_reading(
         topic.push([(number, b"id: %d\n\n" % number) for number in range(50, 60)], None)
         assert await read(execution_id) == []
     assert len(reads) <= 3
+
+
+# A database that is away
+
+
+@pytest.fixture
+def quick_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream, "READ_PAUSES", (0.01,))
+
+
+def away(monkeypatch: pytest.MonkeyPatch, name: str, times: int) -> None:
+    """Let so many reads of the journal fail, or twice as many: a thread tries again at once."""
+    original, left = getattr(reader, name), iter(range(2 * times))
+
+    def read(*args: Any) -> Any:
+        for _ in left:
+            raise OperationalError("the database is away")
+        return original(*args)
+
+    monkeypatch.setattr(reader, name, read)
+
+
+async def test_a_reader_waits_for_a_database_that_is_away_and_misses_nothing(
+    busy_flow: Flow, monkeypatch: pytest.MonkeyPatch, quick_tries: None
+) -> None:
+    run = await sync_to_async(start)(busy_flow)
+    away(monkeypatch, "events_after", 3)
+    async with asyncio.timeout(WITHIN):
+        chunks = [chunk async for chunk in stream.frames(run.pk)]
+    assert chunks[:4] == [sse.RETRY, *[sse.KEEP_ALIVE] * 3]
+    await assert_same_as_the_journal(run, read_frames(chunks))
+
+
+async def test_who_waits_for_the_end_of_an_idle_run_outlasts_the_database_too(
+    author: User, scripts: Scripts, settings: Any, monkeypatch: pytest.MonkeyPatch, quick_tries: None
+) -> None:
+    settings.WATAOMI_KEEP_ALIVE = 0.1
+    gate = scripts["a"] = Gate()
+    run = await sync_to_async(start)(await sync_to_async(make_flow)(author, scripted_chain("a")))
+    await asyncio.to_thread(gate.wait_entered)
+    reading = asyncio.ensure_future(read(run.pk))
+    await asyncio.sleep(0.05)
+    away(monkeypatch, "positions", 3)
+    await asyncio.sleep(0.5)
+    gate.open()
+    await assert_same_as_the_journal(run, await reading)
+
+
+async def test_a_reader_is_sent_away_when_the_database_does_not_come_back(
+    busy_flow: Flow, monkeypatch: pytest.MonkeyPatch, quick_tries: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stream, "READ_PATIENCE", 0.1)
+    run = await sync_to_async(start)(busy_flow)
+    await sync_to_async(wait_for_status)(run.pk)
+    away(monkeypatch, "events_after", 1_000_000)
+    with pytest.raises(stream.JournalAway):
+        await read(run.pk)
+    assert "Traceback" not in caplog.text, "a thousand readers would log a thousand"
+    assert hub.readers == 0
 
 
 # Two processes

@@ -72,18 +72,25 @@ class Exchange:
     async def _answer(self, application: Application) -> None:
         try:
             await application(self._scope, self._receive, self._send)
-        except Exception:
+        except Exception as error:
             # The server can still say 500 before the response has started. Daphne's checker would try to do so
             # afterwards too, and die of it.
             if self._connection is None or self._finished or not self._started:
                 raise
-            logger.exception("The response to %s %s broke off", self._scope["method"], self._scope["path"])
+            self._log_break(error)
             self._close(self._connection)
         else:
             if self._connection is not None and not self._finished:
                 self._close(self._connection)
         finally:
             self._executor.finish()
+
+    def _log_break(self, error: Exception) -> None:
+        method, path = self._scope["method"], self._scope["path"]
+        if isinstance(error, ConnectionError):  # no fault of the application: it lacks what the response is made of
+            logger.info("The response to %s %s was broken off: %s", method, path, error)
+        else:
+            logger.error("The response to %s %s broke off", method, path, exc_info=error)
 
     def _close(self, connection: Connection) -> None:
         connection.close(LAST_WORDS if self._shutdown.begun else None)
