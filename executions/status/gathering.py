@@ -146,7 +146,7 @@ def _ended(now: datetime) -> dict[int, dict[str, int]]:
     counts: Any = {f"last{m}": Count("id", filter=Q(finished_at__gt=begin)) for m, begin in since.items()}
     ended = Execution.objects.filter(finished_at__gt=since[max(WINDOWS)])
     # Grouped by a text of its own: SQLite would read all runs along `execution_by_status`, for the sake of its order.
-    grouped = ended.order_by().values(ended_as=Concat("status", Value(""))).annotate(**counts)
+    grouped: Any = ended.order_by().values(ended_as=Concat("status", Value(""))).annotate(**counts)
     rows: list[dict[str, Any]] = list(grouped)
     return {m: {row["ended_as"]: row[f"last{m}"] for row in rows if row[f"last{m}"]} for m in WINDOWS}
 

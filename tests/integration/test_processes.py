@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.db import OperationalError
 
 from executions import processes, runtime
+from executions.database_clock import database_now
 from executions.dispatch import start_execution
 from executions.models import Mode, Process
 from executions.processes import Figures
@@ -95,7 +96,7 @@ def test_it_goes_on_when_the_database_is_back_and_says_once_that_it_was_away(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     tries = 0
-    now = processes.database_now
+    now = database_now
 
     def away() -> datetime:
         nonlocal tries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from io import StringIO
@@ -27,6 +28,7 @@ from executions.status.problems import CODES
 from flows.models import Flow
 from tests.integration.execution_data import make_flow, wait_for_status
 from tests.integration.flow_data import graph_of, make_user
+from tests.servers import PROJECT
 
 NOW = datetime.now(UTC)
 
@@ -342,6 +344,15 @@ def test_the_name_of_each_metric_ends_as_prometheus_wants_it(staff: Client) -> N
         assert not re.search(r"_(ms|milliseconds|minutes|megabytes)(_|$)", name)
 
 
+def test_each_metric_and_each_problem_is_documented(staff: Client) -> None:
+    make_process("b:2:y")
+    text = (PROJECT / "docs" / "howto" / "observe.md").read_text()
+    documented = set(re.findall(r"`(_?[a-z_]+)[`{]", text))
+    for name in re.findall(r"^# TYPE (wataomi_\w+)", staff.get("/metrics").content.decode(), re.MULTILINE):
+        assert {name, f"_{name.removeprefix('wataomi_process_')}"} & documented, name
+    assert set(CODES) <= documented
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("executor")
 def test_metrics_have_the_commits_of_the_process_that_answers(staff: Client, flow: Flow) -> None:
@@ -390,8 +401,6 @@ def test_the_command_s_json(flow: Flow) -> None:
 
 
 def test_the_command_watches_until_it_is_interrupted(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
-    from executions.management.commands import engine_status
-
     sleeps: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -401,8 +410,8 @@ def test_the_command_watches_until_it_is_interrupted(flow: Flow, monkeypatch: py
         if len(sleeps) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(engine_status.time, "sleep", sleep)
-    monkeypatch.setattr(engine_status.connection, "close", lambda: None)
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(connection, "close", lambda: None)  # it belongs to the test's transaction
     code, said = run_command("--json", "--watch", "0.5")
     assert [json.loads(line)["healthy"] for line in said.splitlines()] == [False, True, True]
     assert code == 0 and sleeps == [0.5] * 3
