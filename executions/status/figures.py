@@ -9,11 +9,8 @@ from enum import StrEnum
 
 from executions.statuses import RunStatus
 
-ALIVE_SECONDS = 15.0
-"""A process that has been seen within that time is alive: it gives a sign every 5 s."""
-
 GONE_SECONDS = 600.0
-"""One that has not been seen for that long is not missed any more: its runs have been taken over long ago."""
+"""A process that has not been seen for that long is not missed any more: its runs have been taken over long ago."""
 
 WINDOWS = (1, 5, 15)
 """Minutes over which runs that have ended are counted."""

@@ -21,8 +21,8 @@ from django.db.models.functions import Concat
 from executions.conf import execution_settings
 from executions.database_clock import database_now
 from executions.models import Execution, ExecutionEvent, NodeExecution, Process
+from executions.processes import ALIVE
 from executions.status.figures import (
-    ALIVE_SECONDS,
     GONE_SECONDS,
     WINDOWS,
     DatabaseFigures,
@@ -90,7 +90,7 @@ def _process(row: Process, held: int, now: datetime) -> ProcessFigures:
         role=row.role,
         host=row.host,
         pid=row.pid,
-        state=ProcessState.ALIVE if seen <= ALIVE_SECONDS else ProcessState.LATE,
+        state=ProcessState.ALIVE if seen <= ALIVE.total_seconds() else ProcessState.LATE,
         seen_seconds=seen,
         started_at=row.started_at,
         executes=row.executes,
