@@ -33,7 +33,7 @@ from executions.plans import node_names, plan_of
 from executions.resume_links import resume_urls
 from executions.resumptions import resumptions
 from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus, RunStatus
-from executions.takeovers import note_lost_workers, too_many_lost
+from executions.takeovers import count_lost_workers, last_chances_apart, save_lost_workers, too_many_lost
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +54,8 @@ class Claim:
     commands: list[RunCommand]
     held_until: float
     """When the lease ends, of this process's monotonic clock."""
+    limited: bool
+    """Whether the run has one of the limited places of its flow."""
 
 
 def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
@@ -76,12 +78,14 @@ def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
         commands = _commands(execution_ids)
         asked = [run for run in runs if _should_go_on(run, commands.get(run.id, []), now)]
         canceled = {run_id for run_id, asks in commands.items() if Command.Kind.CANCEL in (kind for kind, *_ in asks)}
-        taken = admitted(asked, canceled)
-        lost = [run for run in taken if run.lease_owner not in ("", owner)]
+        admissible = admitted(asked, canceled)
+        lost = [run for run in admissible if run.lease_owner not in ("", owner)]
+        count_lost_workers(lost)
+        taken = last_chances_apart(admissible, owner, canceled)
         Execution.objects.filter(id__in=[run.id for run in taken]).update(
             epoch=F("epoch") + 1, lease_owner=owner, lease_until=now + _lease()
         )
-        note_lost_workers(lost)
+        save_lost_workers([run for run in lost if run in taken])
     _drop_commands_of_ended(set(commands) - {run.id for run in runs})
     restored = _restored(taken)
     held = (_claim(run, commands.get(run.id, []), restored.get(run.id, {}), held_until) for run in taken)
@@ -127,6 +131,7 @@ def _claim(
         restored=restored,
         commands=commands,
         held_until=held_until,
+        limited=run.flow.max_concurrent_runs is not None,
     )
 
 

@@ -2,11 +2,15 @@
 
 A node that ends its worker (it uses up the memory, it crashes the interpreter) would end each worker that takes its run
 over. It counts as progress when a node has ended since the last loss, so a run of many days may lose many workers.
+
+It also takes those runs with it that its worker executes beside it, and they count the same losses. So that none of
+them is failed for what another one does, a worker executes only one run at a time that must not lose it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from uuid import UUID
 
 from executions.conf import execution_settings
 from executions.engine.run import Restored
@@ -15,13 +19,36 @@ from executions.plans import node_names
 from executions.statuses import NODE_SETTLED, NodeStatus
 
 
-def note_lost_workers(runs: Sequence[Execution]) -> None:
-    """Count one more lost worker for each of the runs, in the transaction that takes them."""
+def count_lost_workers(runs: Sequence[Execution]) -> None:
+    """Count one more lost worker for each of the runs; what is taken of them is to be saved."""
     for run in runs:
         settled = NodeExecution.objects.filter(execution=run, status__in=NODE_SETTLED).count()
         run.takeovers = run.takeovers + 1 if run.takeovers and settled <= run.takeover_mark else 1
         run.takeover_mark = settled
+
+
+def save_lost_workers(runs: Sequence[Execution]) -> None:
+    """In the transaction that takes the runs."""
+    for run in runs:
         run.save(update_fields=["takeovers", "takeover_mark"])
+
+
+def last_chances_apart(runs: Sequence[Execution], owner: str, canceled: Collection[UUID]) -> list[Execution]:
+    """The runs without those that are failed if they lose this worker too: of these the first, if the worker holds none
+    already. The others are brought to a worker again. Those of `canceled` are only taken to be ended."""
+    last = execution_settings().max_takeovers - 1
+    chosen = {run.id for run in runs}
+    held = Execution.objects.filter(lease_owner=owner, takeovers=last).exclude(id__in=chosen)
+    taken: list[Execution] = []
+    full: bool | None = None
+    for run in runs:
+        if last > 0 and run.takeovers == last and run.id not in canceled:
+            full = held.exists() if full is None else full
+            if full:
+                continue
+            full = True
+        taken.append(run)
+    return taken
 
 
 def too_many_lost(run: Execution, restored: Mapping[str, Restored]) -> dict[str, str] | None:

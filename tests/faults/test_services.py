@@ -91,7 +91,7 @@ def holders(world: World) -> set[str]:
 def test_readers_go_on_at_another_web_process(make_world: MakeWorld) -> None:
     """Each web process is killed or told to end while readers follow: they go on behind their Last-Event-ID."""
     world = make_world("procrastinate", webs=2, workers=1)
-    run = world.start(chain_of_effects(*[0.2] * 25))
+    run = world.start(chain_of_effects(*[0.1] * 400))
     readers = world.follow(run, 6)
     for round_number, web in enumerate(world.cluster.webs * 2):
         seen = [reader.frames.last_seq for reader in readers]
@@ -102,7 +102,9 @@ def test_readers_go_on_at_another_web_process(make_world: MakeWorld) -> None:
             web.kill()
         time.sleep(0.2)
         web.start()
-    assert world.wait_for_status(run) == "success"
+    assert world.command(run, "cancel")
+    assert world.wait_for_status(run) == "canceled"
     world.check()
     assert min(reader.connections for reader in readers) > 1
-    assert [effect.node_id for effect in world.effects(run)] == [f"n{number}" for number in range(25)]
+    begun = [effect.node_id for effect in world.effects(run)]
+    assert begun == [f"n{number}" for number in range(len(begun))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import threading
 import time
@@ -207,5 +208,6 @@ class Supervisor:
             for member in self._cluster.members:
                 if member.died():
                     self.restarts += 1
-                    member.start()
+                    with contextlib.suppress(RuntimeError):  # it may die again before it answers
+                        member.start()
             time.sleep(0.05)

@@ -68,3 +68,23 @@ def test_runs_that_are_given_back_lose_nothing(run: Execution) -> None:
         claims.release(f"worker {number}")
     run.refresh_from_db()
     assert (run.status, run.takeovers) == ("queued", 0)
+
+
+def test_of_runs_that_lost_the_same_workers_one_at_a_time_gets_its_last_chance(run: Execution) -> None:
+    """One of them ends its workers, and the other one only runs beside it."""
+    beside = start_execution(run.flow, input_data={}, requester=run.requester, mode=Mode.API)
+    ids = [run.pk, beside.pk]
+    for number in range(2):
+        assert len(claims.claim(ids, f"worker {number}")) == 2
+        claims.end_leases_of(f"worker {number}")
+    (first,) = claims.claim(ids, "worker 2")
+    ids.remove(first.execution_id)
+    assert claims.claim(ids, "worker 2") == [], "as long as it holds the first one"
+    assert len(claims.claim(ids, "worker 3")) == 1, "another worker may take the other one"
+    claims.end_leases_of("worker 2")
+    claims.end_leases_of("worker 3")
+    Execution.objects.filter(pk=first.execution_id).update(status="error", lease_owner="", lease_until=None)
+    left = Execution.objects.exclude(pk=first.execution_id).get()
+    assert left.takeovers == 2
+    node(left, "start", "success")
+    assert [claim.execution_id for claim in claims.claim(ids, "worker 2")] == [left.pk]
