@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 IDLE_COMMAND_POLL = 2.0
 """Seconds between two looks for commands while there can be none from outside of this process."""
 
+COMMAND_PAUSE = 0.02
+"""Seconds until runs that come and go make a look for commands; a command that is announced makes one at once."""
+
 ASK_AGAIN = 2.0
 """Seconds until a run is brought to a worker again for one command."""
 
@@ -56,20 +59,27 @@ class Caretaker:
         self._nudged = asyncio.Event()
         self._changed = asyncio.Event()
         self._blind_until = 0.0
-        worker.on_change = self._on_change
+        self._look_planned = False
+        worker.on_change = self._look_soon
+        worker.on_place = self._changed.set
 
     def nudge(self) -> None:
         """There is a command that may be for a run of this worker."""
+        self._nudged.set()
+
+    def _look_soon(self) -> None:
+        if not self._look_planned:
+            self._look_planned = True
+            asyncio.get_running_loop().call_later(COMMAND_PAUSE, self._look)
+
+    def _look(self) -> None:
+        self._look_planned = False
         self._nudged.set()
 
     def brought(self, execution_id: UUID) -> None:
         """This worker was given the run."""
         if not self._recover:
             self._brought.add(execution_id)
-
-    def _on_change(self) -> None:
-        self._nudged.set()
-        self._changed.set()
 
     async def run(self) -> None:
         """Look after everything until cancelled."""
