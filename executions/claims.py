@@ -106,8 +106,8 @@ def _claim(
     run: Execution, commands: list[RunCommand], restored: dict[str, Restored], held_until: float
 ) -> Claim | None:
     run.epoch += 1  # as the update did
-    if error := too_many_lost(run, restored):
-        fail(run.id, run.epoch, error)
+    if lost := too_many_lost(run, restored):
+        fail(run.id, run.epoch, lost)
         return None
     try:
         plan = plan_of(run.flow_version)

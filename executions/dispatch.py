@@ -173,12 +173,15 @@ def retry_execution(
         retry_of=execution,
         priority=execution.flow.priority,
     )
-    with write_transaction():
-        _check_room(execution.flow)
-        retry.save(force_insert=True)
-        if origin == "failed":
-            _take_over(execution, retry)
-        runtime.executor().enqueue(retry.id, retry.priority)
+    try:
+        with write_transaction():
+            _check_room(execution.flow)
+            retry.save(force_insert=True)
+            if origin == "failed":
+                _take_over(execution, retry)
+            runtime.executor().enqueue(retry.id, retry.priority)
+    except IntegrityError as error:
+        raise RetryRefused(f"The run {execution.id} was deleted meanwhile.") from error
     return retry
 
 

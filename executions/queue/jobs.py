@@ -36,7 +36,7 @@ class JobQueue:
     def put(self, runs: Mapping[UUID, int]) -> None:
         """Make jobs for those of the runs that have none waiting."""
         known = [str(execution_id) for execution_id in runs]
-        waiting = ProcrastinateJob.objects.filter(status="todo", queueing_lock__in=known)
+        waiting = ProcrastinateJob._default_manager.filter(status="todo", queueing_lock__in=known)
         there = set(waiting.values_list("queueing_lock", flat=True))
         for execution_id, priority in runs.items():
             if str(execution_id) in there:
@@ -49,7 +49,7 @@ class JobQueue:
 
     def unqueued(self) -> Q:
         lock = Cast(OuterRef("id"), TextField())
-        return ~Q(Exists(ProcrastinateJob.objects.filter(status="todo", queueing_lock=lock)))
+        return ~Q(Exists(ProcrastinateJob._default_manager.filter(status="todo", queueing_lock=lock)))
 
     def nudge(self) -> None:
         """Workers look for commands by themselves."""

@@ -168,3 +168,11 @@ def test_what_cannot_be_retried_is_refused(failed: Execution, flow: Flow, script
     with pytest.raises(FlowInactive):
         retry_execution(Execution.objects.get(pk=failed.pk), requester=None)
     assert Execution.objects.count() == 3
+
+
+def test_a_retry_of_a_run_that_is_deleted_at_that_moment_is_refused(failed: Execution, author: User) -> None:
+    gone = Execution.objects.select_related("flow", "flow_version").get(pk=failed.pk)
+    failed.delete()
+    with pytest.raises(RetryRefused, match="deleted meanwhile"):
+        retry_execution(gone, requester=author)
+    assert Execution.objects.count() == 0

@@ -48,6 +48,7 @@ def test_a_run_that_ends_its_workers_is_failed_and_says_which_node_ran(run: Exec
     assert [lose(run, number) for number in range(4)] == [True, True, True, False]
     run.refresh_from_db()
     assert run.status == "error"
+    assert run.error is not None
     assert run.error["type"] == "WorkersLost"
     assert "3 workers in a row while 'Wait 0' ran" in run.error["message"]
     assert "WATAOMI_MAX_TAKEOVERS" in run.error["hint"]
