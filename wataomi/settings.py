@@ -131,6 +131,7 @@ if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;",
     }
 else:
+    _LEASE = environment.seconds("WATAOMI_LEASE", 10, least=1)
     from wataomi.database_pool import PooledConnection  # 13 MB that a process on SQLite does without
 
     # A connection that a restart of the server has ended is not given out (60 us for each that is).
@@ -142,6 +143,9 @@ else:
         "keepalives_interval": 5,
         "keepalives_count": 3,
         "tcp_user_timeout": 20_000,
+        # A process that was frozen in a transaction would keep others from its rows for as long as it is: not longer
+        # than it may keep its runs.
+        "options": f"-c idle_in_transaction_session_timeout={int(1000 * max(5, _LEASE))}",
         **DATABASES["default"].get("OPTIONS", {}),
         "pool": {
             "connection_class": PooledConnection,

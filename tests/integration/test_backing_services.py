@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
 import psycopg
 import pytest
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from django.db import transaction
 from psycopg import sql
 
 from tests import services
@@ -72,3 +75,32 @@ def test_the_database_is_made_for_development_and_only_there(no_database: str) -
         assert connection.execute("SELECT count(*) FROM procrastinate_jobs").fetchone() == (0,)
         flows = connection.execute("SELECT count(*) FROM flows_flow").fetchone()
     assert flows is not None and flows[0] > 0
+
+
+FROZEN = """
+import os, signal
+from django.contrib.auth.models import User
+from django.db import transaction
+with transaction.atomic():
+    User.objects.select_for_update().get()
+    print("locked", flush=True)
+    os.kill(os.getpid(), signal.SIGSTOP)
+"""
+
+
+@pytest.mark.services_only
+@pytest.mark.django_db(transaction=True)
+def test_a_process_that_is_frozen_in_a_transaction_keeps_its_rows_no_longer_than_its_runs() -> None:
+    User.objects.create_user("author")
+    environment = {**os.environ, **services.test_environment(), "WATAOMI_LEASE": "1"}
+    command = [sys.executable, "manage.py", "shell", "--verbosity", "0", "-c", FROZEN]
+    with subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=-1) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == b"locked\n"
+            began = time.monotonic()
+            with transaction.atomic():
+                assert User.objects.select_for_update().get().username == "author"
+            assert 2 < time.monotonic() - began < 15
+        finally:
+            process.kill()

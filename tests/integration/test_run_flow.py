@@ -36,7 +36,8 @@ ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}"
 UNKNOWN = "01890000-0000-7000-8000-000000000000"
 
 TALK: tuple[str, dict[str, Any]] = ("terminal_app.talk", {})
-LONG: tuple[str, dict[str, Any]] = ("delay", {"seconds": 60})
+LONG: tuple[str, dict[str, Any]] = ("delay", {"seconds": 25})
+"""Longer than any test takes, and not so long that the run would leave its worker to wait (`WATAOMI_PARK_AFTER`)."""
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

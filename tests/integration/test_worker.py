@@ -109,7 +109,7 @@ def test_what_is_rolled_back_is_not_started(author: User) -> None:
     assert isinstance(executor, EmbeddedExecutor)
     other = start(flow)
     assert wait_for_status(other.pk) == "success", "what came behind it was executed"
-    assert executor.worker.held == 0
+    wait_until(lambda: executor.worker.held == 0)
 
 
 def test_a_run_made_in_a_longer_transaction_starts_when_that_is_committed(author: User) -> None:
@@ -375,6 +375,7 @@ def test_two_pauses_are_one_and_the_worker_rests(author: User, scripts: Scripts)
     with transaction.atomic():
         control.pause(run, None)
         control.pause(run, None)
+    wait_for_status(run.pk, "pausing")
     gate.open()
     wait_for_status(run.pk, "paused")
     wait_taken(run)
