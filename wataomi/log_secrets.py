@@ -29,8 +29,10 @@ class WithoutSecrets(logging.Filter):
         return True
 
 
-def hide_secrets_from_daphne() -> None:
-    """Daphne writes its access log by itself, past `logging`."""
+def hide_secrets_from_servers() -> None:
+    """From the access logs of uvicorn and Daphne, which Django's LOGGING does not set up: uvicorn's has handlers of its
+    own that an entry there would take away, and Daphne writes past `logging`."""
+    logging.getLogger("uvicorn.access").addFilter(WithoutSecrets())
     access = sys.modules.get("daphne.access")
     if access is None:
         return

@@ -71,7 +71,6 @@ def logging_configuration(level: str, filename: str) -> dict[str, Any]:
             # The loggers that name the address of a request.
             "django.request": {"filters": ["without_secrets"]},
             "django.security.csrf": {"filters": ["without_secrets"]},
-            "uvicorn.access": {"filters": ["without_secrets"]},
             "daphne": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},

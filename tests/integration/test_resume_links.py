@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
+import httpx
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
 from executions.models import Command, Execution
 from executions.resume_links import BadToken, read_token, resume_token
+from tests import services
 from tests.integration.execution_data import journal_of, wait_for_status
 from tests.integration.flow_data import make_user
 from tests.integration.scripted_nodes import Gate, Scripts, scripted_chain
 from tests.integration.waiting_runs import approval, node, start, waiting
+from tests.servers import PROJECT, ServerProcess, start_daphne, start_uvicorn
 
 pytestmark = pytest.mark.usefixtures("executor")
 
@@ -164,3 +171,32 @@ def test_no_log_has_the_secret(author: User, caplog: pytest.LogCaptureFixture) -
         client.post(f"/resume/{token}", data="{}", content_type=JSON)
     assert "/resume/" in caplog.text
     assert token not in caplog.text
+
+
+@pytest.mark.parametrize("start_server", [start_daphne, start_uvicorn])
+def test_no_access_log_has_the_secret(tmp_path: Path, start_server: Callable[..., ServerProcess]) -> None:
+    token = resume_token(UUID(int=1), "ask")
+    server = start_server(tmp_path / "server.log", environment=services.test_environment())
+    try:
+        assert httpx.get(f"{server.url}/resume/{token}", trust_env=False).status_code == 404
+        server.wait_for_log("/resume/***")
+    finally:
+        server.terminate()
+    assert token not in server.log()
+
+
+@pytest.mark.parametrize(
+    ("approved", "reached"), [(True, {"ship": "success", "refuse": "skipped"}), (False, {"refuse": "success"})]
+)
+def test_the_flow_of_the_how_to_works(author: User, approved: bool, reached: dict[str, str]) -> None:
+    page = (PROJECT / "docs" / "howto" / "wait-for-approval.md").read_text()
+    (graph,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    run = waiting(author, json.loads(graph))
+    mailed: Any = node(run, "mail").output
+    sent = re.fullmatch(r"Please decide: http://localhost:8000(/resume/\S+)", mailed["main"][0]["text"])
+    assert sent is not None
+    answer = Client().post(sent[1], data=json.dumps({"approved": approved}), content_type=JSON)
+    assert answer.status_code == 202
+    assert wait_for_status(run.pk) == "success"
+    assert {id: node(run, id).status for id in reached} == reached
+    assert node(run, "remind").status == "skipped"
