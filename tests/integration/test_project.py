@@ -137,7 +137,7 @@ def test_the_environment_can_set_all_that_runs_read_and_else_leaves_the_defaults
 
 
 def test_postgres_is_reached_through_a_pool() -> None:
-    code = "from django.conf import settings; import json; print(json.dumps(settings.DATABASES['default']))"
+    code = "from django.conf import settings; import json; print(json.dumps(settings.DATABASES['default'], default=str))"
     result = manage("shell", "--verbosity", "0", "-c", code, DATABASE_URL="postgres://me:secret@db.example:5433/flows")
     database = json.loads(result.stdout)
     assert database["ENGINE"] == "django.db.backends.postgresql"
