@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -135,6 +136,9 @@ def _publish(run: RunJournal, entries: Sequence[Entry]) -> None:
 
 
 writer = JournalWriter(_publish)
+
+# `atexit` comes behind the end of the pools' threads, which is too late; but it is public.
+getattr(threading, "_register_atexit", atexit.register)(writer.fall_silent)
 
 _executor: Executor | None = None
 _guard = threading.Lock()

@@ -148,6 +148,7 @@ class JournalWriter:
         self._queue: deque[Group] = deque()
         self._wake = threading.Event()
         self._stopping = False
+        self._silent = False
         self._thread: threading.Thread | None = None
         self._guard = threading.Lock()
         self._shrink_waiters: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
@@ -171,7 +172,14 @@ class JournalWriter:
                 self._thread.start()
         return RunJournal(self, execution_id, epoch, seq)
 
+    def fall_silent(self) -> None:
+        """Take nothing more. The process ends: pools of threads are closed while nodes still run, and what fails for
+        that is not to be recorded as their error."""
+        self._silent = True
+
     def take(self, run: RunJournal, entries: Sequence[Entry]) -> None:
+        if self._silent:
+            return
         with self._guard:
             self._taken += len(entries)
             if not self._queue:

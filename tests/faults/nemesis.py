@@ -68,6 +68,8 @@ class Nemesis:
     def __init__(self, cluster: Cluster) -> None:
         self.log: list[str] = []
         self.done: Counter[str] = Counter()
+        self.broken: list[str] = []
+        """What did not end, or come back, as it must."""
         self._cluster = cluster
         self._began = time.monotonic()
         self._service_busy: dict[Service, asyncio.Lock] = {
@@ -80,7 +82,13 @@ class Nemesis:
         async with asyncio.TaskGroup() as group:
             for fault in faults:
                 await asyncio.sleep(fault.gap)
-                group.create_task(self._do(fault))
+                group.create_task(self._try(fault))
+
+    async def _try(self, fault: Fault) -> None:
+        try:
+            await self._do(fault)
+        except Exception as error:
+            self.broken.append(f"{fault.kind}: {error!r}")
 
     async def _do(self, fault: Fault) -> None:
         away = AWAY * fault.extent

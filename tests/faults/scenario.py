@@ -28,6 +28,9 @@ READERS_OF_A_RUN = (1, 1, 2, 3)
 CALM_SECONDS = 60.0
 """What all runs may take to end, and all readers to see it, once there are no more faults."""
 
+LONGEST_SECONDS = 240.0
+"""What a scenario may take in all."""
+
 UNFINISHED = ["queued", "running", "pausing", "paused", "waiting"]
 
 
@@ -55,7 +58,7 @@ class Scenario:
         self.nemesis = Nemesis(self.cluster)
         began = time.monotonic()
         try:
-            asyncio.run(self._run(faults))
+            asyncio.run(self._run_in_time(faults))
         finally:
             self.cluster.stop()
         self._check()
@@ -66,6 +69,14 @@ class Scenario:
             f"seed {self.seed}, {self.cluster.executor}: {self.nemesis.done.total()} faults, {len(self.runs)} runs, "
             f"{len(self.readers)} readers with {connections} connections, {seconds:.0f} s"
         )
+
+    async def _run_in_time(self, faults: list[Fault]) -> None:
+        try:
+            async with asyncio.timeout(within(LONGEST_SECONDS)):
+                await self._run(faults)
+        except TimeoutError:
+            self.broken.append("The scenario does not come to its end.")
+        self.broken += [*self.nemesis.broken, *self.cluster.died()]
 
     async def _run(self, faults: list[Fault]) -> None:
         await self.cluster.start()
@@ -79,7 +90,6 @@ class Scenario:
             self._load_on = False
             await asyncio.gather(commands, self._guard(self._come_to_rest()), *lanes)
         await self.api.close()
-        self.broken += self.cluster.died()
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         """What breaks a law is kept for the report; the scenario goes on."""

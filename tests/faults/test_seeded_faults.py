@@ -17,3 +17,4 @@ def test_nothing_is_lost_or_doubled(
     executor = EXECUTORS[seed % 2]
     scenario = Scenario(seed, executor, postgres_service, redis_service, tmp_path, headers)
     print(scenario.run(FAULTS_OF_A_SCENARIO))
+    assert scenario.nemesis.done.total() == FAULTS_OF_A_SCENARIO
