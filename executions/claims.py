@@ -277,7 +277,7 @@ def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
         end = {"durationMs": duration, "finishedAt": iso(now), "progress": progress}
         _append(run, EventType.EXECUTION_ERROR, {"nodeId": None, "nodeName": None, "error": error, **end}, now)
         run.status, run.error, run.finished_at = RunStatus.ERROR, {"nodeId": None, **error}, now
-        run.lease_owner, run.lease_until = "", None
+        run.lease_owner, run.lease_until, run.wake_at = "", None, None
         run.epoch += 1  # what the journal still holds of the run must not pass for these events
         run.save()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import reduce
 from typing import Any
 
 import httpx
@@ -11,11 +12,13 @@ from django.contrib.auth.models import User
 
 from executions import control, runtime
 from executions.errors import ControlRefused
+from executions.events import Event, empty_state, fold
 from executions.models import Execution, NodeExecution
 from executions.resume_links import resume_token, resume_url
 from executions.runtime import EmbeddedExecutor
 from executions.snapshot import snapshot
 from flows.context import NodeContext, Suspend
+from flows.node_types import registry
 from tests.integration.execution_data import bearer, chain_of, journal_of, make_flow, wait_for_status
 from tests.integration.flow_data import client_of, make_user
 from tests.integration.scripted_nodes import Gate, Scripts, scripted_chain
@@ -189,6 +192,25 @@ def test_a_node_that_was_running_again_when_its_worker_died_is_told_the_same_onc
     assert len(told) == 2
     assert told[0] == told[1]
     assert told[0][:3] == ("signal", {"n": 1}, 1)
+
+
+def test_a_run_that_cannot_go_on_behind_its_wait_fails_and_what_waits_is_canceled(
+    author: User, scripts: Scripts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def ask(ctx: NodeContext) -> None:
+        raise Suspend(until=datetime.now(UTC) + timedelta(days=1))
+
+    scripts["ask"] = ask
+    run = waiting(author, scripted_chain("ask"))
+    registry.unregister("scripted")
+    monkeypatch.setattr("executions.plans._plans", {})
+    control.signal(run, "ask", {}, author)
+    assert wait_for_status(run.pk) == "error"
+    assert (node(run, "ask").status, node(run, "ask").wait_until) == ("canceled", None)
+    events = [Event(*event) for event in journal_of(run.pk)]
+    assert reduce(fold, events, empty_state(str(run.pk), ["start", "ask"])) == snapshot(run.pk)
+    run.refresh_from_db()
+    assert run.wake_at is None
 
 
 def test_a_back_off_that_is_long_holds_no_worker(author: User, scripts: Scripts) -> None:

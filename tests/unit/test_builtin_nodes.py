@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from flows.context import Items, NodeContext, NodeError, Ports, Scope
+from flows.context import Items, NodeContext, NodeError, Ports, Resumption, Scope, Suspend
 from flows.forms import describe_node_type
 from flows.graph import Node
 from flows.node_types import execute, registry
 from flows.parameters import check_params
 
-BUILTIN = ["aggregate", "delay", "fail", "http", "if", "manual", "merge", "noop", "set"]
+BUILTIN = ["aggregate", "delay", "fail", "http", "if", "manual", "merge", "noop", "set", "wait_for_resume"]
 
 
 class Reports:
@@ -81,7 +83,7 @@ def test_each_builtin_is_registered_and_described(name: str) -> None:
     assert described["label"]
     assert described["help"]
     assert described["trigger"] == (name == "manual")
-    assert described["pure"] == (name != "http")
+    assert described["pure"] == (name not in {"http", "wait_for_resume"})
     assert registry[name].summary in {"", *registry[name].Params.base_fields}
 
 
@@ -141,6 +143,43 @@ async def test_short_delays_report_nothing_and_text_from_an_expression_is_a_numb
     assert time.monotonic() - began < 1
     assert reports.seen == []
     assert await run("delay", {"seconds": 0}, []) == {"main": []}
+
+
+async def suspension(ctx: NodeContext) -> Suspend:
+    with pytest.raises(Suspend) as caught:
+        await execute(registry[ctx.node.type], ctx)
+    return caught.value
+
+
+async def resumed(ctx: NodeContext, resumption: Resumption) -> Ports:
+    return await execute(registry[ctx.node.type], replace(ctx, resumption=resumption))
+
+
+@pytest.mark.parametrize("kind", ["timeout", "signal"])
+async def test_a_long_delay_holds_no_worker(settings: Any, kind: Any) -> None:
+    settings.WATAOMI_PARK_AFTER = 60
+    ctx = context("delay", {"seconds": 61}, {"main": [{"n": 1}]})
+    assert (await suspension(ctx)).until == ctx.started_at + timedelta(seconds=61)
+    assert await resumed(ctx, Resumption(kind=kind)) == {"main": [{"n": 1}]}
+
+
+@pytest.mark.parametrize(
+    ("params", "seconds"),
+    [({}, None), ({"timeout": 3}, 3 * 3600), ({"timeout": 1.5, "unit": "minutes"}, 90), ({"timeout": ""}, None)],
+)
+async def test_wait_for_resume_waits_for_its_time_or_a_signal(params: dict[str, Any], seconds: float | None) -> None:
+    ctx = context("wait_for_resume", params, {"main": [{"n": 1}, {"n": 2}]})
+    until = None if seconds is None else ctx.started_at + timedelta(seconds=seconds)
+    assert (await suspension(ctx)).until == until
+    items = [{"n": 1}, {"n": 2}]
+    assert await resumed(ctx, Resumption(kind="timeout")) == {"timeout": items}
+    told = await resumed(ctx, Resumption(kind="signal", data={"ok": True}))
+    assert told == {"resumed": [{**item, "resume": {"ok": True}} for item in items]}
+
+
+async def test_wait_for_resume_refuses_a_time_out_beyond_a_year() -> None:
+    error = await failure("wait_for_resume", {"timeout": 1e300, "unit": "days"}, [{}])
+    assert "longer than 366 days" in error.message
 
 
 async def test_a_delay_is_cancelled_at_once() -> None:
