@@ -36,7 +36,7 @@ def _arguments() -> argparse.Namespace:
     known = sorted({part for parts in PARTS.values() for part in parts})
     arguments.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(known)}; all of them without a word")
     arguments.add_argument("--on", choices=PARTS, help="only on this database")
-    arguments.add_argument("--repeats", type=int, default=5, help="of each throughput figure; the median is printed")
+    arguments.add_argument("--repeats", type=int, default=3, help="of each throughput figure; the median is printed")
     arguments.add_argument(
         "--rows", type=int, nargs="+", default=[1_000, 100_000], help="runs in the database for `scale` (%(default)s)"
     )

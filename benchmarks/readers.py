@@ -1,125 +1,181 @@
-"""From an event to its readers: latency, how many keep up, and what a reader costs in memory."""
+"""From an event to its readers: latency, how many keep up, and what a reader costs in memory and CPU."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import re
+import os
 import resource
+import subprocess
+import sys
 import time
-from dataclasses import dataclass, field
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
 
+import psutil
+from django.db import connection
 from rest_framework_simplejwt.tokens import AccessToken
 
 from benchmarks.server import Server, running_server
 from benchmarks.world import chain, heading, row, user
 from flows.models import Flow
 
-TICK = re.compile(rb'"text":"([0-9.]+)\\n"')
-
-CASES = ((1, 100), (100, 100), (1000, 20), (1000, 100))
+CASES = ((1, 100), (100, 100), (1000, 20), (1000, 100), (100, 1000), (1000, 1000))
 """Readers of one run, and events a second."""
 
 SECONDS = 6.0
+CROWDS = 2
+"""Processes that the readers are in."""
+
+REDIS_URL = os.environ.get("BENCH_REDIS_URL", "redis://127.0.0.1:6379/0")
 
 
-@dataclass(slots=True)
-class Readings:
-    """What all readers of a case saw: seconds from emit to receipt, and how many events each got."""
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What all readers of a case saw."""
 
-    delays: list[float] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    open: int = 0
+    events: int
+    complete: int
+    faults: int
+    seconds: float
+    delays: list[int]
+    """How many events came so many milliseconds behind their report."""
+
+    def late(self, share: float) -> int:
+        """The milliseconds within which that share of the events came."""
+        left = sum(self.delays) * share
+        for milliseconds, count in enumerate(self.delays):
+            left -= count
+            if left <= 0:
+                return milliseconds
+        return len(self.delays)
 
 
 def measure() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
+    elsewhere = connection.vendor == "postgresql"
+    where = "a worker executes, and hints go over Redis" if elsewhere else "the server's process executes"
     heading(
-        "Readers of one run over real sockets, from emit (before the commit) to receipt",
-        "readers", "events/s", "delivered/s", "complete", "p50 ms", "p99 ms", "memory per reader",
+        f"Readers of one run over real sockets, from emit (before the commit) to receipt; {where}",
+        "readers", "events/s", "delivered/s", "complete", "p50 ms", "p99 ms", "server's CPU", "memory per reader",
     )  # fmt: skip
     for readers, rate in CASES:
         flow = chain("bench.ticker", 2, {"rate": rate, "count": int(rate * SECONDS)}, lead_in=1.0)
-        with running_server(WATAOMI_PROGRESS_INTERVAL="0") as server:
-            asyncio.run(_case(server, flow, str(AccessToken.for_user(user())), readers, rate))
+        with _installation(elsewhere) as server:
+            _case(server, flow, readers, rate)
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-async def _case(server: Server, flow: Flow, token: str, readers: int, rate: int) -> None:
-    readings = Readings()
-    gate = await _start_paused(server, flow, token)
+@contextmanager
+def _installation(elsewhere: bool) -> Iterator[Server]:
+    """A server, and a worker when the server does not execute."""
+    settings = {"WATAOMI_PROGRESS_INTERVAL": "0", "WATAOMI_KEEP_ALIVE": "60"}
+    with ExitStack() as stack:
+        if elsewhere:
+            settings |= {"REDIS_URL": REDIS_URL, "REDIS_PREFIX": f"bench-{os.getpid()}"}
+            command = [sys.executable, "manage.py", "run_worker"]
+            worker = subprocess.Popen(command, env=os.environ | settings, stderr=subprocess.DEVNULL)
+            stack.callback(worker.wait, 15)
+            stack.callback(worker.terminate)
+        yield stack.enter_context(running_server(**settings))
+
+
+def _case(server: Server, flow: Flow, readers: int, rate: int) -> None:
+    api = Api(server, str(AccessToken.for_user(user())))
+    run = _start_paused(api, flow)
     before = server.memory()
-    tasks = [asyncio.create_task(_read(server, gate, token, readings)) for _ in range(readers)]
-    while readings.open < readers:
-        await asyncio.sleep(0.05)
-    per_reader = (server.memory() - before) / readers
-    began = time.monotonic()
-    await _post(server, f"/api/v1/executions/{gate}/resume", token, {})
-    await asyncio.gather(*tasks)
-    seconds = time.monotonic() - began
-    expected = int(rate * SECONDS)
-    delays = sorted(readings.delays)
+    with _crowds(server, api.request_for(f"/api/v1/executions/{run}/stream"), readers) as crowds:
+        memory = (server.memory() - before) / readers
+        process = psutil.Process(server.pid)
+        used, began = sum(process.cpu_times()[:2]), time.time()
+        api.post(f"/api/v1/executions/{run}/resume")
+        seen = _what_they_saw(crowds, began)
+        used = sum(process.cpu_times()[:2]) - used
     row(
-        readers,
-        rate,
-        f"{len(delays) / seconds:,.0f}",
-        f"{sum(count == expected for count in readings.counts)} of {readers}",
-        f"{delays[len(delays) // 2] * 1000:.1f}",
-        f"{delays[int(len(delays) * 0.99)] * 1000:.1f}",
-        f"{per_reader / 1024:.0f} KiB",
+        f"{readers:,}",
+        f"{rate:,}",
+        f"{seen.events / seen.seconds:,.0f}",
+        f"{seen.complete:,} of {readers:,}" + (f", {seen.faults} faults" if seen.faults else ""),
+        seen.late(0.5),
+        seen.late(0.99),
+        f"{used / seen.seconds:.0%}",
+        f"{memory / 1024:.0f} KiB",
     )
 
 
-async def _start_paused(server: Server, flow: Flow, token: str) -> str:
+@contextmanager
+def _crowds(server: Server, request: str, readers: int) -> Iterator[list[subprocess.Popen[str]]]:
+    """The readers, each of whom has got the first bytes of its stream."""
+    shares = [readers // CROWDS + (number < readers % CROWDS) for number in range(CROWDS)]
+    crowds: list[subprocess.Popen[str]] = []
+    try:
+        for share in filter(None, shares):
+            crowd = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.crowd"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            )
+            crowds.append(crowd)
+            assert crowd.stdin is not None
+            json.dump({"port": server.port, "request": request, "readers": share}, crowd.stdin)
+            crowd.stdin.close()
+        for crowd in crowds:
+            if _line(crowd) != "ready":
+                raise RuntimeError("The readers could not be connected; what they said is above.")
+        yield crowds
+    finally:
+        for crowd in crowds:
+            crowd.kill()
+            crowd.wait()
+
+
+def _line(crowd: subprocess.Popen[str]) -> str:
+    assert crowd.stdout is not None
+    return crowd.stdout.readline().strip()
+
+
+def _what_they_saw(crowds: list[subprocess.Popen[str]], began: float) -> Seen:
+    answers = [json.loads(_line(crowd)) for crowd in crowds]
+    return Seen(
+        events=sum(answer["events"] for answer in answers),
+        complete=sum(answer["complete"] for answer in answers),
+        faults=sum(answer["faults"] for answer in answers),
+        seconds=max(answer["ended_at"] for answer in answers) - began,
+        delays=[sum(counts) for counts in zip_longest(*(answer["delays"] for answer in answers), fillvalue=0)],
+    )
+
+
+def _start_paused(api: Api, flow: Flow) -> str:
     """A run that waits until all readers are there: it is paused while it waits in front of its first tick."""
-    execution = await _post(server, "/api/v1/executions", token, {"flow_id": flow.pk, "input_data": {}})
-    await _post(server, f"/api/v1/executions/{execution['id']}/pause", token, {})
-    while (await _call(server, "GET", f"/api/v1/executions/{execution['id']}", token))["status"] != "paused":
-        await asyncio.sleep(0.05)
-    return str(execution["id"])
+    run = str(api.post("/api/v1/executions", {"flow_id": flow.pk, "input_data": {}})["id"])
+    api.post(f"/api/v1/executions/{run}/pause")
+    while api.get(f"/api/v1/executions/{run}")["status"] != "paused":
+        time.sleep(0.05)
+    return run
 
 
-async def _post(server: Server, path: str, token: str, body: object) -> dict[str, object]:
-    return await _call(server, "POST", path, token, json.dumps(body).encode())
+class Api:
+    """The server's API, for one user."""
 
+    def __init__(self, server: Server, token: str) -> None:
+        self._url = f"http://127.0.0.1:{server.port}"
+        self._token = token
 
-async def _call(server: Server, method: str, path: str, token: str, body: bytes = b"") -> dict[str, object]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    extra = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
-    writer.write(_head(method, path, token, extra) + body)
-    answer = await reader.read()
-    writer.close()
-    head, _, content = answer.partition(b"\r\n\r\n")
-    if b" 20" not in head.split(b"\r\n")[0]:
-        raise RuntimeError(f"{path}: {answer.decode()}")
-    parsed: dict[str, object] = json.loads(content[content.index(b"{") : content.rindex(b"}") + 1])
-    return parsed
+    def get(self, path: str) -> dict[str, Any]:
+        return self._call(path, None)
 
+    def post(self, path: str, body: object = None) -> dict[str, Any]:
+        return self._call(path, json.dumps(body or {}).encode())
 
-async def _read(server: Server, execution_id: str, token: str, readings: Readings) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-    writer.write(_head("GET", f"/api/v1/executions/{execution_id}/stream", token))
-    count, rest = 0, b""
-    while chunk := await reader.read(1 << 16):
-        now = time.time()
-        if b"retry: " in chunk:
-            readings.open += 1
-        *frames, rest = (rest + chunk).split(b"\n\n")
-        for frame in frames:
-            if tick := TICK.search(frame):
-                readings.delays.append(now - float(tick[1]))
-                count += 1
-    readings.counts.append(count)
-    writer.close()
+    def request_for(self, path: str) -> str:
+        """The bytes of a request, for a client that writes them itself."""
+        lines = [f"GET {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {self._token}", "Connection: close"]
+        return "\r\n".join([*lines, "", ""])
 
-
-def _head(method: str, path: str, token: str, extra: str = "") -> bytes:
-    lines = [
-        f"{method} {path} HTTP/1.1",
-        "Host: 127.0.0.1",
-        f"Authorization: Bearer {token}",
-        "Connection: close",
-        extra,
-    ]
-    return "\r\n".join([line for line in lines if line] + ["", ""]).encode()
+    def _call(self, path: str, body: bytes | None) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self._url + path, body, headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return dict(json.load(answer))

@@ -6,6 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -149,7 +150,7 @@ def _median(function: Callable[[], object]) -> float:
 
 def _commit_all(database: Database, runs: Sequence[Execution]) -> float:
     parts = [[_write(run, before=seq) for run in runs] for seq in range(1, 10)]
-    return statistics.median(_once(lambda part=part: database.commit(part)) for part in parts)
+    return statistics.median(_once(partial(database.commit, part)) for part in parts)
 
 
 def _once(function: Callable[[], object]) -> float:
