@@ -30,6 +30,14 @@ logger = logging.getLogger(__name__)
 CHUNK_BYTES = 64 * 1024
 """What one chunk of a stream holds, at most (a single frame may be longer)."""
 
+RING_BYTES_PER_READER = 8 * 1024
+"""What a ring gets beside its setting for each reader. Many readers take longer to be served all, and if they fell
+behind the ring together, each would read the journal for itself and fall behind further."""
+
+WAKE_SECONDS_PER_READER = 0.00015
+"""How long a loop rests from one wake of a run's readers to the next, for each of them. To serve a reader takes a loop
+about that long whatever it gets, so that this leaves the loop to others for a part of the time, and chunks grow."""
+
 LONGEST_REST = 0.1
 """Seconds between two looks of the hub's thread at the journal, at most, when there are hints."""
 
@@ -83,6 +91,7 @@ class Topic:
         self._limit = ring_bytes
         self._guard = threading.Lock()
         self._bells: dict[asyncio.AbstractEventLoop, asyncio.Event] = {}
+        self._rang_at: dict[asyncio.AbstractEventLoop, float] = {}
         self._ringing: set[asyncio.AbstractEventLoop] = set()
 
     @property
@@ -103,7 +112,8 @@ class Topic:
             for block in make_blocks(fresh):
                 self._ring.append(block)
                 self._size += len(block.data)
-            while self._size > self._limit and len(self._ring) > 1:
+            limit = self._limit + self.readers * RING_BYTES_PER_READER
+            while self._size > limit and len(self._ring) > 1:
                 self._size -= len(self._ring.popleft().data)
             if ended_at is not None:
                 self.ended_at = ended_at
@@ -114,13 +124,23 @@ class Topic:
 
     def _wake(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            loop.call_soon_threadsafe(self._ring_bell, loop)
+            loop.call_soon_threadsafe(self._ring_in_time, loop)
         except RuntimeError:
             with self._guard:
                 self._bells.pop(loop, None)
+                self._rang_at.pop(loop, None)
                 self._ringing.discard(loop)
 
+    def _ring_in_time(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Ring now, or when the loop has rested from the last time."""
+        due = self._rang_at.get(loop, 0.0) + self.readers * WAKE_SECONDS_PER_READER
+        if loop.time() < due:
+            loop.call_at(due, self._ring_bell, loop)
+        else:
+            self._ring_bell(loop)
+
     def _ring_bell(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._rang_at[loop] = loop.time()
         with self._guard:
             self._ringing.discard(loop)
             bell = self._bells.get(loop)

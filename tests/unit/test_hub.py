@@ -14,7 +14,7 @@ import pytest
 
 from executions import sse
 from executions.engine.ports import Entry
-from executions.hub import CHUNK_BYTES, Hub, Topic, make_blocks
+from executions.hub import CHUNK_BYTES, RING_BYTES_PER_READER, WAKE_SECONDS_PER_READER, Hub, Topic, make_blocks
 from executions.journal import reader
 from tests.servers import wait_until
 
@@ -130,6 +130,16 @@ def test_a_ring_is_bounded_and_keeps_the_newest(topic: Topic) -> None:
     assert found is not None and seqs(found[0]) == [199]
 
 
+def test_a_ring_grows_with_its_readers(topic: Topic) -> None:
+    topic.readers = 10
+    for seq in range(1, 2000):
+        topic.push([frame(seq, 100)], None)
+    assert RING + 9 * RING_BYTES_PER_READER < topic._size <= RING + 10 * RING_BYTES_PER_READER
+    topic.readers = 1
+    topic.push([frame(2000, 100)], None)
+    assert topic._size <= RING + RING_BYTES_PER_READER
+
+
 def test_a_frame_longer_than_the_ring_is_kept_alone(topic: Topic) -> None:
     topic.push(frames(1, 3), None)
     topic.push([frame(4, 2 * RING)], None)
@@ -191,6 +201,34 @@ async def test_many_pushes_before_a_turn_of_the_loop_wake_its_readers_once(topic
         topic.push([frame(seq)], None)
     await asyncio.wait_for(asyncio.gather(*(bell.wait() for bell in bells)), 5)
     assert len(calls) == 1
+
+
+async def test_many_readers_are_woken_less_often_and_few_at_once(topic: Topic) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def rings_in(seconds: float) -> int:
+        rings, until = 0, loop.time() + seconds
+        while loop.time() < until:
+            bell = topic.bell()
+            topic.push([frame(topic.newest + 1)], None)
+            await asyncio.wait_for(bell.wait(), 5)
+            rings += 1
+        return rings
+
+    topic.readers = 1
+    assert await rings_in(0.3) > 30
+    topic.readers = 1000
+    assert await rings_in(0.5) <= 0.5 / (1000 * WAKE_SECONDS_PER_READER) + 2
+
+
+async def test_a_bell_rings_for_what_came_while_the_loop_rested(topic: Topic) -> None:
+    topic.readers = 2000
+    for seq in range(1, 4):
+        bell = topic.bell()
+        topic.push([frame(seq)], None)
+        await asyncio.wait_for(bell.wait(), 5)
+        found = topic.after(seq - 1)
+        assert found is not None and seqs(found[0]) == [seq]
 
 
 async def test_a_push_from_a_plain_thread_wakes_a_reader_on_an_idle_loop(topic: Topic) -> None:
