@@ -51,8 +51,9 @@ def woken() -> list[UUID]:
 
 
 def next_wake() -> datetime | None:
-    """When the next wait ends."""
-    wake: datetime | None = Execution.objects.filter(wake_at__isnull=False).aggregate(first=Min("wake_at"))["first"]
+    """When the next wait ends that is not over yet; one that is over may have to wait for a place."""
+    ahead = Execution.objects.filter(wake_at__gt=database_now())
+    wake: datetime | None = ahead.aggregate(first=Min("wake_at"))["first"]
     return wake
 
 

@@ -23,6 +23,8 @@ from tests.integration.flow_data import graph_of
 pytestmark = pytest.mark.django_db
 
 FLOWS = "/admin/flows/flow/"
+UNLIMITED = {"max_concurrent_runs": "", "when_full": "queue", "priority": "0"}
+"""What the form says of a flow's runs, left as it was."""
 VERSIONS = "/admin/flows/flowversion/"
 
 
@@ -464,13 +466,13 @@ def test_a_flow_is_renamed_and_switched_off_and_its_head_stays(owner: User, flow
     assert f"/flows/{flow.pk}/edit" in page
     assert f"{RUNS}?flow={flow.pk}" in page
     save_version(flow, graph_of(1), base=1, author=owner)
-    assert client.post(f"{FLOWS}{flow.pk}/change/", {"name": "New name"}).status_code == 302
+    assert client.post(f"{FLOWS}{flow.pk}/change/", {"name": "New name", **UNLIMITED}).status_code == 302
     saved = Flow.objects.get()
     assert (saved.name, saved.active, saved.head, saved.owner, saved.slug) == ("New name", False, 2, owner, flow.slug)
 
 
 def test_a_flow_gets_no_name_that_cannot_be_printed(owner: User, flow: Flow) -> None:
-    page = logged_in(owner).post(f"{FLOWS}{flow.pk}/change/", {"name": "Report\u202etxt.exe", "active": "on"})
+    page = logged_in(owner).post(f"{FLOWS}{flow.pk}/change/", {"name": "Report\u202etxt.exe", "active": "on", **UNLIMITED})
     assert "printable characters only" in page.content.decode()
     flow.refresh_from_db()
     assert flow.name == "Three waits"
@@ -478,7 +480,7 @@ def test_a_flow_gets_no_name_that_cannot_be_printed(owner: User, flow: Flow) -> 
 
 def test_an_owner_is_chosen_by_who_may_see_the_users(owner: User, flow: Flow) -> None:
     heir = staff("heir")
-    change = {"name": flow.name, "active": "on", "owner": heir.pk}
+    change = {"name": flow.name, "active": "on", "owner": heir.pk, **UNLIMITED}
     logged_in(owner).post(f"{FLOWS}{flow.pk}/change/", change)
     assert Flow.objects.get().owner == owner
     logged_in(staff("manager", "flows.view_flow", "flows.change_flow", "auth.view_user")).post(
@@ -534,3 +536,13 @@ def test_a_node_runs_page_shows_what_went_in_and_out(owner: User, flow: Flow) ->
     assert "&quot;n&quot;: 1" in page
     assert "Try again" in page
     assert 'data-status="error"' in page
+
+
+def test_the_runs_of_a_flow_are_limited_on_its_form(owner: User, flow: Flow) -> None:
+    form = {"name": flow.name, "active": "on", "max_concurrent_runs": "2", "when_full": "refuse", "priority": "-4"}
+    assert logged_in(owner).post(f"{FLOWS}{flow.pk}/change/", form).status_code == 302
+    saved = Flow.objects.get()
+    assert (saved.max_concurrent_runs, saved.when_full, saved.priority) == (2, "refuse", -4)
+    page = logged_in(owner).post(f"{FLOWS}{flow.pk}/change/", {**form, "max_concurrent_runs": "0", "priority": "101"})
+    assert "greater than or equal to 1" in page.content.decode()
+    assert "less than or equal to 100" in page.content.decode()
