@@ -14,7 +14,7 @@ from benchmarks import databases
 
 PARTS = {
     "sqlite": ("throughput", "readers", "startup"),
-    "postgres": ("throughput", "queue", "scale"),
+    "postgres": ("throughput", "queue", "readers", "scale"),
 }
 """What is measured on each database, in this order; each is a module with a function `measure`."""
 

@@ -385,8 +385,8 @@ async def test_a_hint_of_what_is_here_already_costs_no_look(
     monkeypatch.setattr(reader, "events_after", lambda execution_id, after: stored[after:])
     with hub.subscribe(run) as topic:
         await asyncio.to_thread(wait_until, lambda: topic.newest == 3)
-        while looks.acquire(blocking=False):
-            pass
+        while await asyncio.to_thread(looks.acquire, timeout=0.5):
+            pass  # it looks twice when a reader comes
         for upto in (1, 3, 2, 3):
             hub.hint(run, upto)
         assert not await asyncio.to_thread(looks.acquire, timeout=0.2)
