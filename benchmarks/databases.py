@@ -34,7 +34,7 @@ def postgres() -> Iterator[str]:
     try:
         server = psycopg.connect(POSTGRES, autocommit=True, connect_timeout=3)
     except psycopg.OperationalError as error:
-        raise PostgresMissing(str(error).strip().splitlines()[-1]) from error
+        raise PostgresMissing(f"{str(error).strip().splitlines()[0]}.") from error
     with server:
         server.execute(f'CREATE DATABASE "{name}"')
         try:

@@ -57,7 +57,7 @@ def postgres(runs: list[Execution]) -> Iterator[Postgres]:
         yield server
 
 
-def wrapper_of(server: Postgres) -> BaseDatabaseWrapper:
+def wrapper_of(server: Postgres) -> Any:
     wrapper = connection.copy(alias="own")
     wrapper.settings_dict |= {"HOST": "127.0.0.1", "PORT": server.port, "NAME": NAME, "USER": "postgres"}
     return wrapper
@@ -137,7 +137,7 @@ def test_the_pool_finds_a_server_that_is_back(postgres: Postgres) -> None:
     assert wrapper.connection is not None
     assert time.monotonic() - back < 6
     wrapper.close()
-    wrapper.close_pool()
+    wrapper.pool.close()
 
 
 async def test_threads_that_wait_hold_no_connection() -> None:
