@@ -137,7 +137,7 @@ def test_the_pool_finds_a_server_that_is_back(postgres: Postgres) -> None:
     assert wrapper.connection is not None
     assert time.monotonic() - back < 6
     wrapper.close()
-    wrapper.pool.close()
+    wrapper.close_pool()
 
 
 async def test_threads_that_wait_hold_no_connection() -> None:
