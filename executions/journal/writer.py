@@ -166,7 +166,8 @@ class JournalWriter:
     def open(self, execution_id: UUID, epoch: int, seq: int) -> RunJournal:
         """The journal of a run that this process holds at `epoch`, and that stands at `seq`. On the run's loop."""
         with self._guard:
-            if self._thread is None:
+            # Never two of them: the second would write what came later before the first has written what came earlier.
+            if self._thread is None or not self._thread.is_alive():
                 self._stopping = False
                 self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
                 self._thread.start()
@@ -198,16 +199,13 @@ class JournalWriter:
 
     def close(self, timeout: float = 5.0) -> None:
         """Write what is there and end the thread. Raises TimeoutError when that takes longer than `timeout` seconds."""
-        with self._guard:
-            thread, self._thread = self._thread, None
+        thread = self._thread
         if thread is None:
             return
         self._stopping = True
         self._wake.set()
         thread.join(timeout)
-        if thread.is_alive():
-            with self._guard:
-                self._thread = thread  # it is still the one writer: what is opened from now on goes through it
+        if thread.is_alive():  # it is still the one writer: what is opened from now on goes through it
             raise TimeoutError(f"The journal could not be written within {timeout:g} s.")
 
     # -- the thread ---------------------------------------------------------------------------------------------------
