@@ -56,8 +56,8 @@ class Member:
     def start(self) -> None:
         """Start the process; a web process answers when this returns."""
         self.lives += 1
-        # What it is called in PostgreSQL (libpq's variable): each life under a name of its own.
-        variables = {**self.environment, "PGAPPNAME": f"{self.name}.{self.lives}"}
+        # All its connections to PostgreSQL say whose they are (libpq's variable): each life under a name of its own.
+        variables = {**self.environment, "PGOPTIONS": f"-c faults.process={self.name}.{self.lives}"}
         if self.role == "web":
             self.process = start_daphne(self.log_path, environment=variables, port=self.port)
         else:

@@ -20,9 +20,9 @@ from tests.servers import PROJECT
 TEMPLATE = "template_of_scenarios"
 
 WRITERS = """
-CREATE TABLE writers (execution_id uuid, seq int, epoch int, application text);
+CREATE TABLE writers (execution_id uuid, seq int, epoch int, process text);
 CREATE FUNCTION note_writer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO writers SELECT fresh.execution_id, fresh.seq, run.epoch, current_setting('application_name')
+    INSERT INTO writers SELECT fresh.execution_id, fresh.seq, run.epoch, current_setting('faults.process')
         FROM fresh JOIN executions_execution AS run ON run.id = fresh.execution_id;
     RETURN NULL;
 END $$;
