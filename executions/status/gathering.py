@@ -178,7 +178,8 @@ def _layer() -> LayerFigures:
     if layer is None or type(layer) is InMemoryChannelLayer:
         return LayerFigures(name="none", joins_processes=False)
     hosts = settings.CHANNEL_LAYERS["default"].get("CONFIG", {}).get("hosts", [])
-    faults = (_redis_fault(host) for host in hosts if isinstance(host, str))
+    urls = (host.get("address") if isinstance(host, dict) else host for host in hosts)
+    faults = (_redis_fault(url) for url in urls if isinstance(url, str))
     return LayerFigures(name=type(layer).__name__, joins_processes=True, fault=next(filter(None, faults), ""))
 
 

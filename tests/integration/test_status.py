@@ -150,10 +150,10 @@ def test_the_database_and_its_tables(flow: Flow) -> None:
         assert (database.vendor, database.tables) == ("SQLite", ())
 
 
-@pytest.mark.parametrize("url", ["redis://127.0.0.1:1/0", "nonsense"])
-def test_a_layer_that_cannot_be_reached_is_said(settings: Any, url: str) -> None:
+@pytest.mark.parametrize("host", ["redis://127.0.0.1:1/0", "nonsense", {"address": "redis://127.0.0.1:1/0"}])
+def test_a_layer_that_cannot_be_reached_is_said(settings: Any, host: Any) -> None:
     settings.CHANNEL_LAYERS = {
-        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [url]}}
+        "default": {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer", "CONFIG": {"hosts": [host]}}
     }
     layer = gathering._layer()
     assert layer.joins_processes and layer.fault
