@@ -42,7 +42,8 @@ class ExecutionSettings:
     shutdown_grace: float = 1.5
     """What running nodes get to end when the process is told to stop."""
     ring_bytes: int = 256 * 1024
-    """Newest frames of a run that are kept for its readers; one that falls behind reads the journal."""
+    """Newest frames of a run that are kept for its readers, and 8 KiB for each of them; one that falls behind reads the
+    journal."""
     keep_days: int = 0
     """Days after which a run that has ended is deleted; 0 keeps all."""
     keep_runs: int = 0

@@ -164,7 +164,11 @@ CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.la
 if REDIS_URL:
     CHANNEL_LAYERS["default"] = {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-        "CONFIG": {"hosts": [REDIS_URL], "prefix": environment.string("REDIS_PREFIX", "wataomi")},
+        "CONFIG": {
+            # Without limits a Redis whose machine has vanished would be waited for as long as the kernel does.
+            "hosts": [{"address": REDIS_URL, "socket_connect_timeout": 5, "socket_timeout": 10}],
+            "prefix": environment.string("REDIS_PREFIX", "wataomi"),
+        },
     }
 
 # --- API ----------------------------------------------------------------------------------------------------------

@@ -57,19 +57,19 @@ class CutProxy:
     def _pass_on(self, pair: tuple[socket.socket, socket.socket]) -> None:
         other = dict(zip(pair, reversed(pair), strict=True))
         with selectors.DefaultSelector() as selector, contextlib.suppress(OSError):
-            for end in pair:
-                selector.register(end, selectors.EVENT_READ)
+            for side in pair:
+                selector.register(side, selectors.EVENT_READ)
             while True:
                 for key, _ in selector.select():
+                    assert isinstance(key.fileobj, socket.socket)
                     end = key.fileobj
-                    assert isinstance(end, socket.socket)
                     data = end.recv(1 << 16)
                     if not data:
                         raise OSError("closed")
                     other[end].sendall(data)
         _shut(pair)
-        for end in pair:
-            end.close()
+        for side in pair:
+            side.close()
         with self._guard:
             self._pairs.discard(pair)
 

@@ -21,7 +21,7 @@ def uvicorn_cycle(send: Any) -> Any | None:
     cycle = getattr(send, "__self__", None)
     for name in PROTOCOLS:
         protocol = sys.modules.get(name)
-        if protocol is not None and isinstance(cycle, protocol.RequestResponseCycle):  # type: ignore[attr-defined]
+        if protocol is not None and isinstance(cycle, protocol.RequestResponseCycle):
             return cycle
     return None
 
