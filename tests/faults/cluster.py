@@ -56,8 +56,7 @@ class Member:
     def start(self) -> None:
         """Start the process; a web process answers when this returns."""
         self.lives += 1
-        # All its connections to PostgreSQL say whose they are (libpq's variable): each life under a name of its own.
-        variables = {**self.environment, "PGOPTIONS": f"-c faults.process={self.name}.{self.lives}"}
+        variables = dict(self.environment)
         if self.role == "web":
             self.process = start_daphne(self.log_path, environment=variables, port=self.port)
         else:
@@ -132,14 +131,18 @@ def make_cluster(
 ) -> Cluster:
     """A cluster that is not started yet; the embedded executor has no workers beside its web processes."""
     common = {
-        "DATABASE_URL": postgres.url(database),
         "REDIS_URL": redis.url,
         "REDIS_PREFIX": database,
         "WATAOMI_EXECUTOR": executor,
         "WATAOMI_EXTRA_APPS": "tests.faults.nodes_app",
         **environment,
     }
-    members = [Member("web", f"web{number}", directory, common, free_port()) for number in range(webs)]
+    roles = {f"web{number}": "web" for number in range(webs)}
     if executor == "procrastinate":
-        members += [Member("worker", f"worker{number}", directory, common) for number in range(workers)]
+        roles |= {f"worker{number}": "worker" for number in range(workers)}
+    # Each has a user of its own in PostgreSQL, so that what it writes is known to be its own.
+    members = [
+        Member(role, name, directory, {**common, "DATABASE_URL": postgres.url(database, name)}, free_port())
+        for name, role in roles.items()
+    ]
     return Cluster(executor, postgres, redis, database, members)

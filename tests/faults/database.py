@@ -22,7 +22,7 @@ TEMPLATE = "template_of_scenarios"
 WRITERS = """
 CREATE TABLE writers (execution_id uuid, seq int, epoch int, process text);
 CREATE FUNCTION note_writer() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-    INSERT INTO writers SELECT fresh.execution_id, fresh.seq, run.epoch, current_setting('faults.process')
+    INSERT INTO writers SELECT fresh.execution_id, fresh.seq, run.epoch, session_user
         FROM fresh JOIN executions_execution AS run ON run.id = fresh.execution_id;
     RETURN NULL;
 END $$;
@@ -42,6 +42,8 @@ def make_template(postgres: Postgres) -> None:
     with postgres.connect(TEMPLATE) as connection:
         connection.execute(EFFECTS)
         connection.execute(WRITERS)
+        for name in ("web0", "web1", "worker0", "worker1"):
+            connection.execute(f"CREATE ROLE {name} SUPERUSER LOGIN")
     with used_by_django(postgres, TEMPLATE):
         User.objects.create_superuser("operator", password="secret")
 

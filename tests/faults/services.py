@@ -156,8 +156,8 @@ class Postgres(Service):
             application_name="the test",
         )  # fmt: skip
 
-    def url(self, database: str) -> str:
-        return f"postgres://postgres@127.0.0.1:{self.port}/{database}"
+    def url(self, database: str, user: str = "postgres") -> str:
+        return f"postgres://{user}@127.0.0.1:{self.port}/{database}"
 
     def create(self, database: str, template: str = "template1") -> None:
         with self.connect("postgres") as connection:
