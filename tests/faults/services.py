@@ -18,7 +18,7 @@ import psutil
 import psycopg
 import redis
 
-from tests.servers import free_port
+from tests.servers import free_port, within
 
 START_SECONDS = 30.0
 STOP_SECONDS = 20.0
@@ -68,7 +68,7 @@ class Service:
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + within(START_SECONDS)
         while True:
             try:
                 self.ping()
@@ -85,7 +85,7 @@ class Service:
         """Send it a signal that ends it, and return when it has ended."""
         if self._process is not None:
             self._process.send_signal(number)
-            self._process.wait(STOP_SECONDS)
+            self._process.wait(within(STOP_SECONDS))
             self._process = None
 
     def restart(self, number: signal.Signals, away: float = 0.0) -> None:
