@@ -102,7 +102,10 @@ class Caretaker:
     async def _obey_pending(self) -> None:
         canceled: list[UUID] = []
         asked: list[UUID] = []
-        pending = await self._threads.run(due.pending_commands, self._worker.name)
+        now = time.monotonic()
+        # What could not be obeyed at once (its flow has no place for it) is tried again at a slower pace.
+        self._asked_until = {known: until for known, until in self._asked_until.items() if until > now}
+        pending = await self._threads.run(due.pending_commands, self._worker.name, list(self._asked_until))
         for command in pending:
             if self._worker.obey(command):
                 continue
@@ -111,12 +114,9 @@ class Caretaker:
                 continue
             if command.kind == Command.Kind.CANCEL:
                 canceled.append(command.execution_id)
-            elif time.monotonic() >= self._asked_until.get(command.id, 0.0):
-                # What cannot be taken at once (its flow has no place for it) is tried again at a slower pace.
-                self._asked_until[command.id] = time.monotonic() + ASK_AGAIN
+            elif command.id not in self._asked_until:
+                self._asked_until[command.id] = now + ASK_AGAIN
                 asked.append(command.execution_id)
-        still = {command.id for command in pending}
-        self._asked_until = {known: until for known, until in self._asked_until.items() if known in still}
         await self._bring(asked)
         await self._worker.take_canceled(list(dict.fromkeys(canceled)))
 
@@ -174,6 +174,7 @@ class Caretaker:
             await self._quietly(self._bring_forgotten)
 
     async def _bring_forgotten(self) -> None:
+        await self._threads.run(claims.let_go_of_idle)
         await self._bring(await self._threads.run(due.forgotten, self._queue.unqueued()))
 
     async def _bring(self, execution_ids: list[UUID]) -> None:

@@ -78,7 +78,9 @@ def claim(execution_ids: Collection[UUID], owner: str) -> list[Claim]:
         commands = _commands(execution_ids)
         asked = [run for run in runs if _should_go_on(run, commands.get(run.id, []), now)]
         canceled = {run_id for run_id, asks in commands.items() if Command.Kind.CANCEL in (kind for kind, *_ in asks)}
-        admissible = admitted(asked, canceled)
+        admissible = admitted(
+            asked, canceled | {run.id for run in asked if _only_pauses(run, commands.get(run.id, []))}
+        )
         lost = [run for run in admissible if run.lease_owner not in ("", owner)]
         count_lost_workers(lost)
         taken = last_chances_apart(admissible, owner, canceled)
@@ -100,6 +102,12 @@ def _should_go_on(run: Execution, commands: Sequence[tuple[Any, ...]], now: date
     if run.status == RunStatus.WAITING:
         return bool(commands) or (run.wake_at is not None and run.wake_at <= now)
     return True
+
+
+def _only_pauses(run: Execution, commands: Sequence[RunCommand]) -> bool:
+    """Whether the run is paused before a node of it starts."""
+    asks = [kind for kind, *_ in commands if kind != Command.Kind.SIGNAL]
+    return run.status == RunStatus.QUEUED and asks[-1:] == [Command.Kind.PAUSE]
 
 
 def _claim(
@@ -230,6 +238,17 @@ def park(execution_id: UUID, epoch: int, newest_command: int) -> None:
         Execution.objects.filter(id=execution_id, epoch=epoch).update(lease_owner="", lease_until=None)
         seen = Command.objects.filter(execution_id=execution_id, id__lte=newest_command, taken_at=None)
         seen.update(taken_at=datetime.now(UTC))
+
+
+def let_go_of_idle() -> None:
+    """Runs that are paused or wait, and whose worker could not let go of them (it died, or the database was away), take
+    none of their flow's places any more. Their epoch rises: a worker that only was frozen must not go on with them."""
+    left = Execution.objects.exclude(lease_owner="").filter(
+        status__in=(RunStatus.PAUSED, RunStatus.WAITING), lease_until__lt=database_now()
+    )
+    with write_transaction():
+        lock_in_order(left)
+        left.update(epoch=F("epoch") + 1, lease_owner="", lease_until=None)
 
 
 def release(

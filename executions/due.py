@@ -3,13 +3,15 @@ for which their flow has a place again, and commands for runs that nobody execut
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db.models import Min, Q
+from django.db.models import Case, Min, Q, Value, When
 
 from executions.database_clock import database_now
+from executions.limits import wait_over
 from executions.models import Command, Execution
 from executions.statuses import RunStatus
 
@@ -43,10 +45,9 @@ def interrupted() -> list[UUID]:
 
 
 def woken() -> list[UUID]:
-    """Runs whose wait is over."""
-    now = database_now()
-    free = Q(lease_until=None) | Q(lease_until__lt=now)
-    over = Execution.objects.filter(free, status=RunStatus.WAITING, wake_at__lte=now)
+    """Runs whose wait is over. Those of flows with a limit are not among them: see `limits.next_in_line`. They may have
+    to wait for a place, and so many of them that nobody would look behind them."""
+    over = Execution.objects.filter(wait_over(database_now()), flow__max_concurrent_runs__isnull=True)
     return list(over.order_by("wake_at").values_list("id", flat=True)[:AT_ONCE])
 
 
@@ -67,12 +68,23 @@ def forgotten(unqueued: Q) -> list[UUID]:
 
 
 def priorities(execution_ids: list[UUID]) -> dict[UUID, int]:
-    return dict(Execution.objects.filter(id__in=execution_ids).values_list("id", "priority"))
+    """In the order of ids: two workers that put the same runs into a queue in different orders would wait for each
+    other."""
+    return dict(Execution.objects.filter(id__in=execution_ids).order_by("id").values_list("id", "priority"))
 
 
-def pending_commands(owner: str) -> list[Pending]:
-    """The oldest first; those for runs that `owner` holds, and for runs that nobody does."""
+def pending_commands(owner: str, without: Collection[int] = ()) -> list[Pending]:
+    """Those for runs that `owner` holds, then those for runs that nobody does; the oldest first, but each cancel before
+    what may have to wait for a place.
+
+    `without` are left out, of those for runs that nobody holds: however many cannot be obeyed yet, others are found.
+    """
     held = Q(execution__lease_owner=owner)
     free = Q(execution__lease_until=None) | Q(execution__lease_until__lt=database_now())
-    rows = Command.objects.filter(held | free, taken_at=None).order_by("id")
+    # A paused run is told of a signal when it is resumed.
+    idle = Q(kind=Command.Kind.SIGNAL, execution__status=RunStatus.PAUSED)
+    if without:
+        idle |= Q(id__in=without)
+    urgency = Case(When(held, then=Value(0)), When(kind=Command.Kind.CANCEL, then=Value(1)), default=Value(2))
+    rows = Command.objects.filter(held | (free & ~idle), taken_at=None).order_by(urgency, "id")
     return [Pending(*row) for row in rows.values_list("id", "execution_id", "kind", "node_id", "data")[:1000]]

@@ -7,11 +7,13 @@ away holds it until the claim is committed, so two workers never give the same o
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Count, Q
+from django.db.models import Q
 
+from executions.database_clock import database_now
 from executions.models import Execution
 from executions.statuses import RunStatus
 from flows.models import Flow
@@ -30,7 +32,7 @@ FIRST_IN_LINE = ("-priority", "id")
 def admitted(runs: Sequence[Execution], without_place: Collection[UUID]) -> list[Execution]:
     """Those of `runs` that may be claimed now: their flow has no limit, or a place for them. Inside a transaction.
 
-    `without_place` are claimed whatever the limit says: they are only taken to be ended.
+    `without_place` are claimed whatever the limit says: they are only taken to be ended, or paused before they begin.
     """
     limited = {run.flow_id for run in runs if run.flow.max_concurrent_runs is not None}
     if not limited:
@@ -86,12 +88,23 @@ def is_full(flow: Flow) -> bool:
     return Execution.objects.filter(HAS_PLACE | IN_LINE, flow=flow).count() >= flow.max_concurrent_runs
 
 
+def wait_over(now: datetime) -> Q:
+    """Runs whose wait is over, and that nobody holds."""
+    return Q(status=RunStatus.WAITING, wake_at__lte=now) & (Q(lease_until=None) | Q(lease_until__lt=now))
+
+
 def next_in_line() -> list[UUID]:
-    """Of all flows with a limit: the runs for which there is a place now."""
-    waiting = Execution.objects.filter(IN_LINE, flow__max_concurrent_runs__isnull=False).values("flow_id")
-    flow_ids = [row["flow_id"] for row in waiting.annotate(runs=Count("id")).order_by()]
-    return [
-        execution_id
-        for flow in Flow.objects.filter(pk__in=flow_ids)
-        for execution_id in first_in_line(flow, free_places(flow) or 0)
-    ]
+    """Of all flows with a limit: the runs for which there is a place now. Those whose wait is over come first."""
+    over = wait_over(database_now())
+    limited = Execution.objects.filter(flow__max_concurrent_runs__isnull=False)
+    flow_ids = {
+        flow_id
+        for waiting in (limited.filter(IN_LINE), limited.filter(over))
+        for flow_id in waiting.order_by().values_list("flow_id", flat=True).distinct()
+    }
+    found: list[UUID] = []
+    for flow in Flow.objects.filter(pk__in=flow_ids):
+        free = free_places(flow) or 0
+        woken = Execution.objects.filter(over, flow=flow).order_by("wake_at").values_list("id", flat=True)[:free]
+        found += [*woken, *first_in_line(flow, free - len(woken))]
+    return found

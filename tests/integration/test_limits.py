@@ -122,6 +122,7 @@ def test_a_paused_run_gives_its_place_to_another_and_waits_for_one_when_it_is_re
     first, second = start(flow, number=1), start(flow, number=2)
     first_gate.wait_entered()
     control.pause(first, None)
+    wait_for_status(first.pk, "pausing")
     first_gate.open()
     assert wait_for_status(first.pk, "paused") == "paused"
     second_gate.wait_entered()
