@@ -16,10 +16,10 @@ from django.db import connection, transaction
 from executions import control, runtime
 from executions.dispatch import start_execution
 from executions.models import Execution, Mode
-from flows.models import Flow
-from tests.integration.execution_data import journal_of, make_flow, status_of, wait_for_status
+from flows.models import Flow, FlowVersion
+from tests.integration.execution_data import chain_of, journal_of, make_flow, status_of, wait_for_status
 from tests.integration.flow_data import graph_of, make_user
-from tests.servers import PROJECT, ServerProcess, start_process, wait_until
+from tests.servers import PROJECT, ServerProcess, start_process, wait_until, within
 from tests.services import test_environment as services_environment
 
 pytestmark = pytest.mark.services_only
@@ -241,3 +241,24 @@ def test_a_run_in_a_terminal_says_that_no_worker_is_alive_and_shows_the_run_when
     worker()
     terminal.wait_for_log("finished: success", 20)
     assert terminal.process.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("node_type", "code", "bound"), [("terminal_app.threaded", 0, 8.0), ("terminal_app.stuck", 1, 15.0)]
+)
+def test_a_worker_ends_in_bounded_time_whatever_a_node_does(
+    author: User, worker: StartWorker, node_type: str, code: int, bound: float
+) -> None:
+    environment = {"WATAOMI_EXTRA_APPS": "tests.integration.terminal_app", "WATAOMI_SHUTDOWN_GRACE": "0.2"}
+    first = worker(environment=environment)
+    with transaction.atomic():
+        run = start(make_flow(author, chain_of(("noop", {}))))
+        # Its type is known where the worker runs, and not here.
+        FlowVersion.objects.filter(flow=run.flow).update(graph=chain_of((node_type, {})))
+    wait_until(lambda: "n0" in starts_of(run), 20)
+    first.process.send_signal(signal.SIGTERM)  # a second one changes nothing
+    assert first.stop(signal.SIGTERM) < within(bound)
+    assert first.process.returncode == code, first.log()
+    assert status_of(run.pk) == "running"
+    if node_type == "terminal_app.threaded":
+        assert holder_of(run) == "", "it was given back before the end"

@@ -1,4 +1,4 @@
-"""Node types that talk, print, log, fail for a while, fill a pipe, and hold the loop they run on."""
+"""Node types that talk, print, log, fail for a while, fill a pipe, and hold a thread or the loop they run on."""
 
 from __future__ import annotations
 
@@ -57,4 +57,13 @@ class Stuck(NodeType):
 
     async def run(self, ctx: NodeContext, items: Items) -> Items:
         time.sleep(60)
+        return items
+
+
+@register
+class Threaded(NodeType):
+    """Works in a thread, which goes on when the node is cancelled."""
+
+    async def run(self, ctx: NodeContext, items: Items) -> Items:
+        await asyncio.to_thread(time.sleep, 60)
         return items
