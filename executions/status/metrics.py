@@ -5,9 +5,11 @@ Names and units follow https://prometheus.io/docs/practices/naming/.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import accumulate
 
+from django.db import DatabaseError, InterfaceError
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
@@ -18,6 +20,8 @@ from executions.journal.commit_times import BUCKETS
 from executions.status.figures import Figures, ProcessFigures
 from executions.status.gathering import fresh_figures
 from executions.status.problems import CODES, problems_of
+
+logger = logging.getLogger(__name__)
 
 Metric = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -44,10 +48,17 @@ def _commits() -> HistogramMetricFamily:
 
 
 class InstallationCollector(Collector):
-    """What the database says of all processes and runs, a second old at most."""
+    """What the database says of all processes and runs, a second old at most. While it cannot be read only that is told:
+    the figures of the process itself are wanted just then."""
 
     def collect(self) -> Iterator[Metric]:
-        figures = fresh_figures()
+        try:
+            figures = fresh_figures()
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning("metrics: the database cannot be read (%s)", error)
+            yield _database_up(False)
+            return
+        yield _database_up(True)
         yield from _processes(figures)
         yield from _runs(figures)
         yield from _services(figures)
@@ -55,6 +66,10 @@ class InstallationCollector(Collector):
         yield _labelled(
             "wataomi_problems", "What is wrong, by its code; see /status.", "code", {c: found.count(c) for c in CODES}
         )
+
+
+def _database_up(is_up: bool) -> Metric:
+    return _gauge("wataomi_database_up", "1 when the process that answers can read the database.", float(is_up))
 
 
 def _processes(figures: Figures) -> Iterator[Metric]:

@@ -21,7 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from executions import runtime
 from executions.dispatch import start_execution
 from executions.models import Execution, Mode, Process
-from executions.status import gathering
+from executions.status import gathering, metrics
 from executions.status.figures import Figures, ProcessState
 from executions.status.gathering import gather
 from executions.status.problems import CODES
@@ -333,6 +333,21 @@ def test_metrics_have_the_figures_of_the_installation(staff: Client, flow: Flow)
     assert set(found["wataomi_problems"]) == {(code,) for code in CODES}
     assert found["wataomi_problems"][("process_late",)] == 1
     assert "process_resident_memory_bytes" in found, "of the process that answers"
+
+
+def test_metrics_of_the_process_are_there_while_the_database_is_away(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away() -> Figures:
+        raise OperationalError("connection refused")
+
+    settings.WATAOMI_METRICS_TOKEN = "secret"
+    assert metrics_of(Client(), Authorization="Bearer secret")["wataomi_database_up"] == {(): 1}
+    monkeypatch.setattr(metrics, "fresh_figures", away)
+    found = metrics_of(Client(), Authorization="Bearer secret")
+    assert found["wataomi_database_up"] == {(): 0}
+    assert "wataomi_journal_backlog_entries" in found and "process_resident_memory_bytes" in found
+    assert "wataomi_workers" not in found, "what is not known is not told"
 
 
 def test_the_name_of_each_metric_ends_as_prometheus_wants_it(staff: Client) -> None:
