@@ -73,18 +73,32 @@ def seconds(name: str, default: float, *, least: float = 0) -> float:
     return _read(name, default, cast, f"a number of seconds, {least:g} or more")
 
 
+def url(name: str, default: str = "", *, schemes: Sequence[str]) -> str:
+    """The URL as it is written; it must begin with one of the schemes."""
+
+    def cast(text: str) -> str:
+        if not text.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            raise ValueError(text)
+        return text
+
+    return _read(name, default, cast, f"a URL that begins with {' or '.join(f'{scheme}://' for scheme in schemes)}")
+
+
 def database(name: str, default: str) -> dict[str, Any]:
     """Django's settings for the database of that URL. Raises ImproperlyConfigured for one that cannot be understood."""
-    url = string(name) or default
-    if not url.startswith(("sqlite:", "postgres:", "postgresql:")):
+    given = string(name) or default
+    if not given.startswith(("sqlite:", "postgres:", "postgresql:")):
         raise ImproperlyConfigured(
             f"{name} must begin with sqlite:/// or postgres://, "
             "for example postgres://user:password@localhost:5432/wataomi."
         )
     try:
-        return dict(environ.Env.db_url_config(url))
+        found = dict(environ.Env.db_url_config(given))
     except ValueError as error:
         raise ImproperlyConfigured(f"{name} is not the URL of a database: {error}.") from error
+    if not found["NAME"]:
+        raise ImproperlyConfigured(f"{name} is not the URL of a database: its name is missing, behind the last slash.")
+    return found
 
 
 def _read(name: str, default: T, cast: Callable[[str], T], expected: str) -> T:

@@ -159,7 +159,7 @@ else:
     }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-REDIS_URL = environment.string("REDIS_URL")
+REDIS_URL = environment.url("REDIS_URL", schemes=("redis", "rediss", "unix"))
 CHANNEL_LAYERS: dict[str, dict[str, Any]] = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 if REDIS_URL:
     CHANNEL_LAYERS["default"] = {
@@ -230,7 +230,7 @@ WATAOMI_PARK_AFTER = environment.seconds("WATAOMI_PARK_AFTER", 30)
 WATAOMI_KEEP_DAYS = environment.integer("WATAOMI_KEEP_DAYS", 0)
 WATAOMI_KEEP_RUNS = environment.integer("WATAOMI_KEEP_RUNS", 0)
 WATAOMI_METRICS_TOKEN = environment.string("WATAOMI_METRICS_TOKEN")
-WATAOMI_BASE_URL = environment.string("WATAOMI_BASE_URL", "http://localhost:8000").rstrip("/")
+WATAOMI_BASE_URL = environment.url("WATAOMI_BASE_URL", "http://localhost:8000", schemes=("http", "https")).rstrip("/")
 
 # What nodes may do; read through `flows.conf`, which documents each.
 WATAOMI_HTTP_ALLOW_PRIVATE = environment.boolean("WATAOMI_HTTP_ALLOW_PRIVATE", default=DEBUG)

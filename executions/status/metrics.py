@@ -48,8 +48,10 @@ def _commits() -> HistogramMetricFamily:
 
 
 class InstallationCollector(Collector):
-    """What the database says of all processes and runs, a second old at most. While it cannot be read only that is told:
-    the figures of the process itself are wanted just then."""
+    """What the database says of all processes and runs, a second old at most.
+
+    While it cannot be read only that is told: the figures of the process itself are wanted just then.
+    """
 
     def collect(self) -> Iterator[Metric]:
         try:

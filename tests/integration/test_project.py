@@ -74,6 +74,9 @@ def test_a_missing_secret_key_is_a_clear_start_up_error() -> None:
         ("HTTPS", "2"),
         ("DATABASE_URL", "mysql://localhost/x"),
         ("DATABASE_URL", "nonsense"),
+        ("DATABASE_URL", "postgres://me:secret@db.example"),
+        ("REDIS_URL", "127.0.0.1:6379"),
+        ("WATAOMI_BASE_URL", "wataomi.example"),
         ("ACCESS_TOKEN_MINUTES", "0"),
         ("WATAOMI_MAX_BODY_BYTES", "5 MB"),
         ("WATAOMI_LOG_LEVEL", "LOUD"),
@@ -137,7 +140,9 @@ def test_the_environment_can_set_all_that_runs_read_and_else_leaves_the_defaults
 
 
 def test_postgres_is_reached_through_a_pool() -> None:
-    code = "from django.conf import settings; import json; print(json.dumps(settings.DATABASES['default'], default=str))"
+    code = (
+        "from django.conf import settings; import json; print(json.dumps(settings.DATABASES['default'], default=str))"
+    )
     result = manage("shell", "--verbosity", "0", "-c", code, DATABASE_URL="postgres://me:secret@db.example:5433/flows")
     database = json.loads(result.stdout)
     assert database["ENGINE"] == "django.db.backends.postgresql"
@@ -157,7 +162,10 @@ def test_without_debug_nothing_creates_a_known_password(settings: Settings) -> N
 @pytest.mark.django_db
 def test_health_says_that_all_is_well(client: Client) -> None:
     response = client.get("/healthz")
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "checks": {"database": "ok", "executor": "ok"}})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"status": "ok", "checks": {"database": "ok", "executor": "ok"}},
+    )
     assert "no-store" in response["Cache-Control"]
 
 
