@@ -18,12 +18,22 @@ help:  ## Say what there is
 	@echo "make bench   measure: nodes per second, latency, memory"
 	@echo "make clean   remove what the other commands have made, except your data"
 
+# The addresses of this machine, unless .env has them: the environment goes before it.
+in_env_file = $(shell grep -s -E '^ *(export )?$(1) *=' .env)
+ifeq ($(call in_env_file,WATAOMI_BASE_URL),)
+run cluster: export WATAOMI_BASE_URL ?= http://localhost:$(PORT)
+endif
+ifeq ($(call in_env_file,DATABASE_URL),)
+cluster: export DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/wataomi
+endif
+ifeq ($(call in_env_file,REDIS_URL),)
+cluster: export REDIS_URL ?= redis://127.0.0.1:6379/0
+endif
+
 run: $(VENV)/.installed .env
 	@$(python) manage.py prepare --host $(HOST) --port $(PORT)
 	@exec $(VENV)/bin/daphne --bind $(HOST) --port $(PORT) wataomi.asgi:application
 
-cluster: export DATABASE_URL ?= postgres://postgres@127.0.0.1:5432/wataomi
-cluster: export REDIS_URL ?= redis://127.0.0.1:6379/0
 cluster: export WATAOMI_EXECUTOR := procrastinate
 cluster: export PYTHONUNBUFFERED := 1
 cluster: export HOST := $(HOST)

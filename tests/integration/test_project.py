@@ -358,3 +358,33 @@ def test_make_installs_again_only_when_the_requirements_changed(checkout: Checko
     os.utime(tmp_path / "requirements.txt", (2**31, 2**31))
     assert checkout(".venv/.installed").returncode == 0
     assert len((tmp_path / "installations").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("env_file", "expected"),
+    [
+        ("DEBUG=1\n", {"DATABASE_URL": "5432/wataomi", "REDIS_URL": "6379/0", "WATAOMI_BASE_URL": "localhost:8123"}),
+        ("DATABASE_URL=postgres:///mine\nexport REDIS_URL=redis://mine\nWATAOMI_BASE_URL=http://mine\n", {}),
+    ],
+)
+def test_make_cluster_sets_only_the_addresses_that_the_settings_of_this_machine_leave_open(
+    checkout: Checkout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env_file: str, expected: dict[str, str]
+) -> None:
+    names = ("DATABASE_URL", "REDIS_URL", "WATAOMI_BASE_URL")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / ".env").write_text(env_file)
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for name in ("python", "honcho"):
+        program = tmp_path / ".venv" / "bin" / name
+        program.write_text(f"#!/bin/sh\nenv > {name}.environment\n")
+        program.chmod(0o755)
+    result = checkout("cluster", "PORT=8123")
+    assert result.returncode == 0, result.stderr
+    for program in ("python", "honcho"):
+        lines = (tmp_path / f"{program}.environment").read_text().splitlines()
+        given = dict(line.split("=", 1) for line in lines if line.startswith(tuple(f"{name}=" for name in names)))
+        assert given.keys() == expected.keys()
+        assert all(given[name].endswith(end) for name, end in expected.items())
