@@ -383,8 +383,8 @@ def test_make_cluster_sets_only_the_addresses_that_the_settings_of_this_machine_
         program.chmod(0o755)
     result = checkout("cluster", "PORT=8123")
     assert result.returncode == 0, result.stderr
-    for program in ("python", "honcho"):
-        lines = (tmp_path / f"{program}.environment").read_text().splitlines()
+    for started in ("python", "honcho"):
+        lines = (tmp_path / f"{started}.environment").read_text().splitlines()
         given = dict(line.split("=", 1) for line in lines if line.startswith(tuple(f"{name}=" for name in names)))
         assert given.keys() == expected.keys()
         assert all(given[name].endswith(end) for name, end in expected.items())
