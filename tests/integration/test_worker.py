@@ -338,6 +338,7 @@ def test_a_run_is_cancelled_while_it_pauses(author: User, scripts: Scripts, mome
     wait_for_status(run.pk, "running")
     control.pause(run, None)
     if moment == "paused":
+        wait_for_status(run.pk, "pausing")
         gate.open()
     wait_for_status(run.pk, moment)
     control.cancel(run, None)
@@ -356,6 +357,7 @@ def test_a_paused_run_is_held_by_nobody_and_goes_on_when_it_is_resumed(
     gate.wait_entered()
     wait_for_status(run.pk, "running")
     control.pause(run, None)
+    wait_for_status(run.pk, "pausing")
     gate.open()
     wait_for_status(run.pk, "paused")
     paused = row(run)
@@ -414,6 +416,7 @@ def test_a_resume_at_the_very_moment_the_run_pauses_is_obeyed(
     gate.wait_entered()
     wait_for_status(run.pk, "running")
     control.pause(run, None)
+    wait_for_status(run.pk, "pausing")
     gate.open()
     assert wait_for_status(run.pk) == "success"
     assert parked == [run.pk]

@@ -88,7 +88,7 @@ def test_after_a_kill_another_process_goes_on_behind_the_last_commit(project_ser
 
 def test_a_process_that_runs_already_takes_up_what_a_killed_one_left(project_server: StartServer, author: User) -> None:
     first, _ = project_server(environment=QUICK), project_server(environment=QUICK)
-    runs = [start_on(first, make_flow(author, graph_of(0, 1.5), name=f"Flow {number}")) for number in range(3)]
+    runs = [start_on(first, make_flow(author, graph_of(0, 4), name=f"Flow {number}")) for number in range(3)]
     for run in runs:
         wait_started(run, "wait1")
     first.kill()
