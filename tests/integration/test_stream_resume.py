@@ -207,7 +207,7 @@ async def test_a_run_that_another_process_executes_is_seen_live(server: ServerPr
     assert_complete(reader.frames)
     assert [(frame.seq, frame.type, frame.data) for frame in reader.frames] == await asyncio.to_thread(journal_of, run)
     ended = [frame.at for frame in reader.frames if frame.type == "nodeExecutionAfter"][1:]
-    assert ended[-1] - ended[0] == pytest.approx(1.5, abs=0.9), "events come as they happen, not all at the end"
+    assert ended[-1] - ended[-2] > 0.25, "events come as they happen, not all at the end"
     assert f"execution {run} started" not in server.log(), "else the server has executed it"
 
 
