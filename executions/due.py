@@ -20,6 +20,9 @@ UNCLAIMED_GRACE = timedelta(seconds=10)
 
 AT_ONCE = 500
 
+AHEAD = 1
+"""What a run that is brought to a worker once more has of priority before those that are new."""
+
 UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)
 
 
@@ -68,9 +71,13 @@ def forgotten(unqueued: Q) -> list[UUID]:
 
 
 def priorities(execution_ids: list[UUID]) -> dict[UUID, int]:
-    """In the order of ids: two workers that put the same runs into a queue in different orders would wait for each
-    other."""
-    return dict(Execution.objects.filter(id__in=execution_ids).order_by("id").values_list("id", "priority"))
+    """Of runs that are brought to a worker once more: each comes before new ones of its own priority. It has begun, or
+    has a place of its flow now, and there may be thousands in the queue that have none.
+
+    In the order of ids: two workers that put the same runs into a queue in different orders would wait for each other.
+    """
+    runs = Execution.objects.filter(id__in=execution_ids).order_by("id").values_list("id", "priority")
+    return {execution_id: priority + AHEAD for execution_id, priority in runs}
 
 
 def pending_commands(owner: str, without: Collection[int] = ()) -> list[Pending]:

@@ -11,7 +11,7 @@ from datetime import datetime
 from uuid import UUID
 
 from django.db import connection
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 
 from executions.database_clock import database_now
 from executions.models import Execution
@@ -96,14 +96,11 @@ def wait_over(now: datetime) -> Q:
 def next_in_line() -> list[UUID]:
     """Of all flows with a limit: the runs for which there is a place now. Those whose wait is over come first."""
     over = wait_over(database_now())
-    limited = Execution.objects.filter(flow__max_concurrent_runs__isnull=False)
-    flow_ids = {
-        flow_id
-        for waiting in (limited.filter(IN_LINE), limited.filter(over))
-        for flow_id in waiting.order_by().values_list("flow_id", flat=True).distinct()
-    }
+    of_flow = Execution.objects.filter(flow=OuterRef("pk"))
+    # Not the flows of all that wait: of each flow one is enough, however many there are.
+    wanted = Exists(of_flow.filter(IN_LINE)) | Exists(of_flow.filter(over))
     found: list[UUID] = []
-    for flow in Flow.objects.filter(pk__in=flow_ids):
+    for flow in Flow.objects.filter(wanted, max_concurrent_runs__isnull=False):
         free = free_places(flow) or 0
         woken = Execution.objects.filter(over, flow=flow).order_by("wake_at").values_list("id", flat=True)[:free]
         found += [*woken, *first_in_line(flow, free - len(woken))]

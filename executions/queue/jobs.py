@@ -34,12 +34,15 @@ class JobQueue:
         _deferrer(execution_id, priority).defer(execution_id=str(execution_id))
 
     def put(self, runs: Mapping[UUID, int]) -> None:
-        """Make jobs for those of the runs that have none waiting."""
+        """Make jobs for those of the runs that have none waiting; one that waits comes earlier, if this is to."""
         known = [str(execution_id) for execution_id in runs]
         waiting = ProcrastinateJob._default_manager.filter(status="todo", queueing_lock__in=known)
-        there = set(waiting.values_list("queueing_lock", flat=True))
+        there = dict(waiting.values_list("queueing_lock", "priority"))
         for execution_id, priority in runs.items():
-            if str(execution_id) in there:
+            waits_with = there.get(str(execution_id))
+            if waits_with is not None:
+                if waits_with < priority:
+                    _raise_priority(execution_id, priority)
                 continue
             try:
                 with write_transaction():  # a savepoint: another worker may put the same run at this moment
@@ -60,6 +63,15 @@ class JobQueue:
 
 def _deferrer(execution_id: UUID, priority: int) -> JobDeferrer:
     return app.configure_task(name=TASK, queue=QUEUE, queueing_lock=str(execution_id), priority=priority)
+
+
+def _raise_priority(execution_id: UUID, priority: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE procrastinate_jobs SET priority = %s"
+            " WHERE status = 'todo' AND queueing_lock = %s AND priority < %s",
+            [priority, str(execution_id), priority],
+        )
 
 
 def drop_stale_jobs(stalled: float) -> int:

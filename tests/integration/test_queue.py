@@ -13,9 +13,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
-from executions import control, runtime
+from executions import control, due, runtime
 from executions.dispatch import start_execution
 from executions.models import Execution, Mode
+from executions.queue.jobs import JobQueue
 from flows.models import Flow, FlowVersion
 from tests.integration.execution_data import chain_of, journal_of, make_flow, status_of, wait_for_status
 from tests.integration.flow_data import graph_of, make_user
@@ -262,3 +263,19 @@ def test_a_worker_ends_in_bounded_time_whatever_a_node_does(
     assert status_of(run.pk) == "running"
     if node_type == "terminal_app.threaded":
         assert holder_of(run) == "", "it was given back before the end"
+
+
+def test_a_run_that_goes_on_does_not_queue_up_behind_new_ones(author: User, worker: StartWorker) -> None:
+    flow = make_flow(author, graph_of(0, 0))
+    without_job, *new, with_job = (start(flow) for _ in range(4))
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM procrastinate_jobs WHERE queueing_lock = %s", [str(without_job.pk)])
+    queue = JobQueue()
+    for _ in range(2):
+        with transaction.atomic():
+            queue.put(due.priorities([without_job.pk, with_job.pk]))
+    assert sorted(priority for _, _, priority in jobs()) == [0, 0, 1, 1]
+    worker("--concurrency", "1")
+    assert {wait_for_status(run.pk) for run in (without_job, *new, with_job)} == {"success"}
+    started = list(Execution.objects.order_by("started_at").values_list("id", flat=True))
+    assert (set(started[:2]), started[2:]) == ({without_job.pk, with_job.pk}, [run.pk for run in new])
