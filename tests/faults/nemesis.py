@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
+import psycopg
 import redis
 
 from tests.faults.cluster import LEASE, Cluster, Member
@@ -184,9 +185,12 @@ class Nemesis:
 
     async def _backends(self) -> list[int]:
         """The connections to the scenario's database, as soon as there are some."""
-        while not (found := await asyncio.to_thread(self._cluster.postgres.backends, self._cluster.database)):
+        while True:
+            # Another fault may have PostgreSQL just recover.
+            with contextlib.suppress(psycopg.OperationalError):
+                if found := await asyncio.to_thread(self._cluster.postgres.backends, self._cluster.database):
+                    return found
             await asyncio.sleep(0.05)
-        return found
 
     async def _to_redis(self, fault: Fault, act: Callable[[], None]) -> None:
         async with self._service_busy[self._cluster.redis]:
