@@ -41,14 +41,14 @@ def signal(execution: Execution, node_id: str, data: Mapping[str, Any], requeste
     """End the wait of a node with `data`. Raises ControlRefused when it does not wait, or has been told to go on."""
     with write_transaction():
         # The lock lets signals come one by one: of two at once, the second finds the first.
-        Execution.objects.select_for_update().only("pk").get(pk=execution.pk)
+        _status_of(execution, locked=True)
         check_waits(execution, node_id)
         return _send(execution, Command.Kind.SIGNAL, requester, node_id=node_id, data=dict(data))
 
 
 def check_waits(execution: Execution, node_id: str) -> None:
     """Raises ControlRefused when a node does not wait, or has been told to go on."""
-    status = Execution.objects.values_list("status", flat=True).get(pk=execution.pk)
+    status = _status_of(execution)
     if status in RUN_ENDED:
         raise ControlRefused(f"The run has ended ({status}): nothing in it waits any more.")
     newest = NodeExecution.objects.filter(execution=execution, node_id=node_id).order_by("-attempt").first()
@@ -62,13 +62,21 @@ def check_waits(execution: Execution, node_id: str) -> None:
 
 def _command(execution: Execution, kind: Command.Kind, requester: User | None) -> None:
     with write_transaction():
-        status = Execution.objects.select_for_update().values_list("status", flat=True).get(pk=execution.pk)
+        status = _status_of(execution, locked=True)
         if status not in ADMITS[kind]:
             admitted = ", ".join(sorted(ADMITS[kind]))
             raise ControlRefused(
                 f"The run is {status}; it cannot be told to {kind.value}.", hint=f"Possible while it is {admitted}."
             )
         _send(execution, kind, requester)
+
+
+def _status_of(execution: Execution, *, locked: bool = False) -> str:
+    runs = Execution.objects.select_for_update() if locked else Execution.objects.all()
+    status = runs.filter(pk=execution.pk).values_list("status", flat=True).first()
+    if status is None:
+        raise ControlRefused("The run was deleted meanwhile.")
+    return status
 
 
 def _send(execution: Execution, kind: Command.Kind, requester: User | None, **signal: Any) -> Command:

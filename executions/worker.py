@@ -48,9 +48,23 @@ RELEASE_SECONDS = 1.0
 """What giving runs back may take when the worker stops."""
 
 
+FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""What Linux calls that of the machine itself (PROC_PID_INIT_INO)."""
+
+
 def worker_name() -> str:
     """`<host>:<process id>:<random>`: who holds a lease, and where to look for it."""
-    return f"{socket.gethostname()[:60]}:{os.getpid()}:{secrets.token_hex(4)}"
+    return f"{_host()[:75]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _host() -> str:
+    """Where process ids mean what they mean here: containers may have the name of their machine, or of one another."""
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:  # not Linux
+        namespace = FIRST_PID_NAMESPACE
+    name = socket.gethostname()[:60]
+    return name if namespace == FIRST_PID_NAMESPACE else f"{name}/{namespace[5:-1]}"
 
 
 class Queue(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from executions.engine.run import Run
 from executions.errors import ControlRefused
 from executions.models import Command, Execution, Mode, NodeExecution
 from executions.runtime import EmbeddedExecutor
+from executions.worker import worker_name
 from flows.context import NodeContext
 from flows.models import Flow, FlowVersion
 from flows.node_types import registry
@@ -629,3 +631,25 @@ def test_an_executor_that_was_stopped_leaves_what_comes_in_to_the_next_one(autho
     runtime.shutdown()
     runtime.executor().enqueue(run.pk)
     assert wait_for_status(run.pk) == "canceled"
+
+
+def test_a_command_for_a_run_that_is_deleted_at_that_moment_is_refused(author: User) -> None:
+    runtime.use(Nowhere())
+    run = start(make_flow(author, graph_of(0)))
+    gone = row(run)
+    Execution.objects.all().delete()
+    for command in (control.pause, control.resume, control.cancel):
+        with pytest.raises(ControlRefused, match="deleted"):
+            command(gone, None)
+    with pytest.raises(ControlRefused, match="deleted"):
+        control.signal(gone, "wait", {}, None)
+
+
+def test_a_worker_in_a_container_is_not_taken_for_a_process_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = worker_name()
+    monkeypatch.setattr("os.readlink", lambda path: "pid:[4026532999]")
+    contained = worker_name()
+    assert contained.split(":")[0] == f"{socket.gethostname()[:60]}/4026532999"
+    assert own.split(":")[1] == contained.split(":")[1]
+    monkeypatch.setattr("os.readlink", lambda path: "pid:[4026531836]")
+    assert worker_name().split(":")[0] == socket.gethostname()[:60]
