@@ -9,6 +9,7 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -48,6 +49,7 @@ RELEASE_SECONDS = 1.0
 """What giving runs back may take when the worker stops."""
 
 
+PID_NAMESPACE = Path("/proc/self/ns/pid")
 FIRST_PID_NAMESPACE = "pid:[4026531836]"
 """What Linux calls that of the machine itself (PROC_PID_INIT_INO)."""
 
@@ -60,7 +62,7 @@ def worker_name() -> str:
 def _host() -> str:
     """Where process ids mean what they mean here: containers may have the name of their machine, or of one another."""
     try:
-        namespace = os.readlink("/proc/self/ns/pid")
+        namespace = str(PID_NAMESPACE.readlink())
     except OSError:  # not Linux
         namespace = FIRST_PID_NAMESPACE
     name = socket.gethostname()[:60]

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -647,9 +648,9 @@ def test_a_command_for_a_run_that_is_deleted_at_that_moment_is_refused(author: U
 
 def test_a_worker_in_a_container_is_not_taken_for_a_process_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     own = worker_name()
-    monkeypatch.setattr("os.readlink", lambda path: "pid:[4026532999]")
+    monkeypatch.setattr(Path, "readlink", lambda path: "pid:[4026532999]")
     contained = worker_name()
     assert contained.split(":")[0] == f"{socket.gethostname()[:60]}/4026532999"
     assert own.split(":")[1] == contained.split(":")[1]
-    monkeypatch.setattr("os.readlink", lambda path: "pid:[4026531836]")
+    monkeypatch.setattr(Path, "readlink", lambda path: "pid:[4026531836]")
     assert worker_name().split(":")[0] == socket.gethostname()[:60]
