@@ -472,7 +472,9 @@ def test_a_flow_is_renamed_and_switched_off_and_its_head_stays(owner: User, flow
 
 
 def test_a_flow_gets_no_name_that_cannot_be_printed(owner: User, flow: Flow) -> None:
-    page = logged_in(owner).post(f"{FLOWS}{flow.pk}/change/", {"name": "Report\u202etxt.exe", "active": "on", **UNLIMITED})
+    page = logged_in(owner).post(
+        f"{FLOWS}{flow.pk}/change/", {"name": "Report\u202etxt.exe", "active": "on", **UNLIMITED}
+    )
     assert "printable characters only" in page.content.decode()
     flow.refresh_from_db()
     assert flow.name == "Three waits"
