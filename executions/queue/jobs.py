@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import timedelta
 from uuid import UUID
 
 from django.db import connection
@@ -19,6 +20,10 @@ from executions.statuses import RunStatus
 
 QUEUE = "executions"
 TASK = "executions.execute"
+
+EXECUTED = [status.value for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)]
+LATELY = timedelta(seconds=5)
+"""A worker has so long to note the end of a job whose run has left it."""
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +87,16 @@ def drop_stale_jobs(stalled: float) -> int:
         cursor.execute(
             """
             DELETE FROM procrastinate_jobs job
-            WHERE job.status = 'doing' AND job.task_name = %s
+            WHERE job.status = 'doing' AND job.task_name = %(task)s
               AND (job.worker_id IS NULL OR NOT EXISTS (
                 SELECT 1 FROM executions_execution run
-                WHERE run.id = (job.args->>'execution_id')::uuid AND run.status = ANY(%s)))
+                WHERE run.id = (job.args->>'execution_id')::uuid
+                  AND (run.status = ANY(%(executed)s) OR run.finished_at > now() - %(lately)s)))
               AND NOT EXISTS (
                 SELECT 1 FROM procrastinate_events event
-                WHERE event.job_id = job.id AND event.type = 'started' AND event.at > now() - interval '15 seconds')
+                WHERE event.job_id = job.id AND event.type = 'started' AND event.at > now() - %(lately)s)
             """,
-            [TASK, [status.value for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)]],
+            {"task": TASK, "executed": EXECUTED, "lately": LATELY},
         )
         dropped: int = cursor.rowcount
     if dropped:

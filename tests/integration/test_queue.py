@@ -16,7 +16,6 @@ from django.db import connection, transaction
 from executions import control, due, runtime
 from executions.dispatch import start_execution
 from executions.models import Execution, Mode
-from executions.queue.jobs import JobQueue
 from flows.models import Flow, FlowVersion
 from tests.integration.execution_data import chain_of, journal_of, make_flow, status_of, wait_for_status
 from tests.integration.flow_data import graph_of, make_user
@@ -266,6 +265,8 @@ def test_a_worker_ends_in_bounded_time_whatever_a_node_does(
 
 
 def test_a_run_that_goes_on_does_not_queue_up_behind_new_ones(author: User, worker: StartWorker) -> None:
+    from executions.queue.jobs import JobQueue  # its tables are there in this half of the tests only
+
     flow = make_flow(author, graph_of(0, 0))
     without_job, *new, with_job = (start(flow) for _ in range(4))
     with connection.cursor() as cursor:
@@ -279,3 +280,25 @@ def test_a_run_that_goes_on_does_not_queue_up_behind_new_ones(author: User, work
     assert {wait_for_status(run.pk) for run in (without_job, *new, with_job)} == {"success"}
     started = list(Execution.objects.order_by("started_at").values_list("id", flat=True))
     assert (set(started[:2]), started[2:]) == ({without_job.pk, with_job.pk}, [run.pk for run in new])
+
+
+def test_a_job_that_its_worker_could_not_note_as_done_is_deleted_soon_and_that_of_a_living_run_is_not(
+    author: User, worker: StartWorker
+) -> None:
+    from executions.queue.jobs import drop_stale_jobs
+
+    worker()
+    run = start(make_flow(author, graph_of(8)))
+    wait_for_status(run.pk, "running")
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE procrastinate_events SET at = at - interval '1 minute'")
+        cursor.execute(
+            "INSERT INTO procrastinate_jobs (queue_name, task_name, args, status, worker_id)"
+            " SELECT queue_name, task_name, jsonb_build_object('execution_id', gen_random_uuid()), 'doing', worker_id"
+            " FROM procrastinate_jobs WHERE queueing_lock = %s",
+            [str(run.pk)],
+        )
+    assert (drop_stale_jobs(30), len(jobs())) == (1, 1)
+    assert jobs()[0][0] == str(run.pk)
+    control.cancel(run, None)
+    wait_until(lambda: jobs() == [], what=lambda: f"no job, and not {jobs()}")
