@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -82,6 +83,7 @@ def _raise_priority(execution_id: UUID, priority: int) -> None:
 def drop_stale_jobs(stalled: float) -> int:
     """Delete the jobs that their workers left behind, because they are gone (no sign of them for `stalled` seconds) or
     could not note the end. What their runs need is seen from the runs themselves, so nothing is lost with a job."""
+    values: dict[str, Any] = {"task": TASK, "executed": EXECUTED, "lately": LATELY}
     with connection.cursor() as cursor:
         cursor.execute("SELECT procrastinate_prune_stalled_workers_v1(%s)", [stalled])
         cursor.execute(
@@ -96,7 +98,7 @@ def drop_stale_jobs(stalled: float) -> int:
                 SELECT 1 FROM procrastinate_events event
                 WHERE event.job_id = job.id AND event.type = 'started' AND event.at > now() - %(lately)s)
             """,
-            {"task": TASK, "executed": EXECUTED, "lately": LATELY},
+            values,
         )
         dropped: int = cursor.rowcount
     if dropped:
