@@ -150,7 +150,8 @@ def test_who_reads_nothing_is_in_no_group(redis_server: Redis, pair: Any, settin
 
 
 def lines_of(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
+    own = (record for record in caplog.records if record.name == announcers.__name__)
+    return [record.getMessage() for record in own if record.levelno >= logging.WARNING]
 
 
 def test_redis_that_dies_and_comes_back_costs_a_line_and_hints_come_again(
