@@ -12,8 +12,8 @@ from tests.integration.stream_server import stream_environment, stream_server  #
 
 @pytest.fixture(autouse=True)
 def nobody_looks_after_the_next_test() -> Iterator[None]:
-    """An executor that a command or a request of a test has started ends with the test: it would go on to look for runs,
-    in the database of the next one."""
+    """An executor that a command or a request of a test has started ends with the test: it would go on to look for
+    runs, in the database of the next one."""
     yield
     left = runtime._executor
     if isinstance(left, runtime.EmbeddedExecutor):
