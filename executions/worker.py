@@ -251,7 +251,8 @@ class Worker:
         try:
             claimed = await self._threads.run(self._claim_now, batch)
             took = time.monotonic() - began
-            self._next_claim = began + took + min(LONGEST_PAUSE, (CLAIM_SHARE - 1) * took)
+            if len(batch) > 1:  # what comes one by one is claimed at once
+                self._next_claim = began + took + min(LONGEST_PAUSE, (CLAIM_SHARE - 1) * took)
         except (DatabaseError, InterfaceError) as error:
             logger.error("worker: %d runs cannot be taken (%s); trying again", len(batch), error)
             await asyncio.sleep(PAUSE_AFTER_ERROR)
