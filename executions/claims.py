@@ -32,14 +32,10 @@ from executions.models import Command, Execution, ExecutionEvent, Mode, NodeExec
 from executions.plans import node_names, plan_of
 from executions.resume_links import resume_urls
 from executions.resumptions import resumptions
-from executions.statuses import NODE_SETTLED, RUN_ENDED, NodeStatus, RunStatus
+from executions.statuses import NODE_SETTLED, RUN_ENDED, RUN_NEEDS_WORKER, NodeStatus, RunStatus
 from executions.takeovers import count_lost_workers, last_chances_apart, save_lost_workers, too_many_lost
 
 logger = logging.getLogger(__name__)
-
-
-GOES_ON = frozenset({RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING})
-"""A run in one of these that nobody holds is to be brought to a worker."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,7 +258,7 @@ def release(
     with write_transaction():
         released = lock_in_order(held)
         held.update(lease_owner="", lease_until=None)
-        give_on([execution_id for execution_id, status in released if status in GOES_ON])
+        give_on([execution_id for execution_id, status in released if status in RUN_NEEDS_WORKER])
 
 
 def owners(prefix: str) -> list[str]:

@@ -13,7 +13,7 @@ from django.db.models import Case, Min, Q, Value, When
 from executions.database_clock import database_now
 from executions.limits import wait_over
 from executions.models import Command, Execution
-from executions.statuses import RunStatus
+from executions.statuses import RUN_NEEDS_WORKER, RunStatus
 
 UNCLAIMED_GRACE = timedelta(seconds=10)
 """A run that nobody has taken this long is looked after; before, it is on its way to a worker."""
@@ -22,8 +22,6 @@ AT_ONCE = 500
 
 AHEAD = 1
 """What a run that is brought to a worker once more has of priority before those that are new."""
-
-UNFINISHED = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)
 
 
 class Pending(NamedTuple):
@@ -38,7 +36,7 @@ class Pending(NamedTuple):
 
 def interrupted() -> list[UUID]:
     """Runs whose lease has ended, and runs that were given back in the middle."""
-    expired = Execution.objects.filter(status__in=UNFINISHED, lease_until__lt=database_now())
+    expired = Execution.objects.filter(status__in=RUN_NEEDS_WORKER, lease_until__lt=database_now())
     given_back = Execution.objects.filter(status__in=(RunStatus.RUNNING, RunStatus.PAUSING), lease_until=None)
     return [
         execution_id

@@ -28,5 +28,8 @@ class NodeStatus(StrEnum):
 RUN_ENDED = frozenset({RunStatus.SUCCESS, RunStatus.ERROR, RunStatus.CANCELED})
 """A run in one of these never changes again."""
 
+RUN_NEEDS_WORKER = frozenset({RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING})
+"""A run in one of these is to be brought to a worker, if nobody holds it."""
+
 NODE_SETTLED = frozenset({NodeStatus.SUCCESS, NodeStatus.ERROR, NodeStatus.SKIPPED, NodeStatus.CANCELED})
 """A node in one of these (and with no retry to come) never changes again."""

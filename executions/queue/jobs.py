@@ -17,12 +17,11 @@ from procrastinate.exceptions import AlreadyEnqueued
 from procrastinate.jobs import JobDeferrer
 
 from executions.journal.transactions import write_transaction
-from executions.statuses import RunStatus
+from executions.statuses import RUN_NEEDS_WORKER
 
 QUEUE = "executions"
 TASK = "executions.execute"
 
-EXECUTED = [status.value for status in (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)]
 LATELY = timedelta(seconds=5)
 """A worker has so long to note the end of a job whose run has left it."""
 
@@ -83,7 +82,7 @@ def _raise_priority(execution_id: UUID, priority: int) -> None:
 def drop_stale_jobs(stalled: float) -> int:
     """Delete the jobs that their workers left behind, because they are gone (no sign of them for `stalled` seconds) or
     could not note the end. What their runs need is seen from the runs themselves, so nothing is lost with a job."""
-    values: dict[str, Any] = {"task": TASK, "executed": EXECUTED, "lately": LATELY}
+    values: dict[str, Any] = {"task": TASK, "executed": [status.value for status in RUN_NEEDS_WORKER], "lately": LATELY}
     with connection.cursor() as cursor:
         cursor.execute("SELECT procrastinate_prune_stalled_workers_v1(%s)", [stalled])
         cursor.execute(

@@ -33,7 +33,7 @@ from executions.status.figures import (
     QueueFigures,
     TableFigures,
 )
-from executions.statuses import RUN_ENDED, RunStatus
+from executions.statuses import RUN_ENDED, RUN_NEEDS_WORKER, RunStatus
 
 FRESH_SECONDS = 1.0
 """How long figures are good for: whoever asks within that time gets the same ones."""
@@ -121,8 +121,7 @@ def _queue(now: datetime) -> QueueFigures:
         oldest=Min("created_at"),
         unlimited=Min("created_at", filter=Q(flow__max_concurrent_runs__isnull=True)),
     )
-    unfinished = (RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.PAUSING)
-    leases = Execution.objects.filter(status__in=unfinished, lease_until__lt=now)
+    leases = Execution.objects.filter(status__in=RUN_NEEDS_WORKER, lease_until__lt=now)
     lost = leases.aggregate(count=Count("id"), first=Min("lease_until"))
     waits = Execution.objects.filter(free, status=RunStatus.WAITING, wake_at__lt=now)
     overdue = waits.aggregate(count=Count("id"), first=Min("wake_at"))
