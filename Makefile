@@ -2,7 +2,8 @@
 
 PORT ?= 8000
 HOST ?= 127.0.0.1
-WORKERS ?= auto
+# Most tests wait for something most of the time.
+WORKERS ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 VENV := .venv
 python := $(VENV)/bin/python
 
