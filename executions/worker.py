@@ -117,6 +117,11 @@ class Worker:
         return list(self._runs)
 
     @property
+    def room(self) -> int:
+        """How many more runs it can take."""
+        return max(0, self._room() - len(self._arrivals))
+
+    @property
     def stopping(self) -> bool:
         return self._stopping
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +13,7 @@ import procrastinate
 from django.db import DatabaseError, InterfaceError
 from procrastinate.contrib.django.utils import connector_params
 from procrastinate.exceptions import ProcrastinateException
+from procrastinate.jobs import Job
 from procrastinate.psycopg_connector import PsycopgConnector
 from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
@@ -18,7 +21,8 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from executions.conf import execution_settings
 from executions.database_threads import DatabaseThreads
 from executions.journal.transactions import write_transaction
-from executions.queue.jobs import QUEUE, JobQueue, drop_stale_jobs
+from executions.queue.batches import BatchingJobManager
+from executions.queue.jobs import QUEUE, TASK, JobQueue, drop_stale_jobs
 from executions.queue.tasks import CONSUMER, tasks
 from executions.retention import prune_by_settings
 from executions.worker import Worker
@@ -68,6 +72,13 @@ class Consumer:
     async def prune(self) -> None:
         await self._threads.run(prune_by_settings, lambda: self._worker.stopping)
 
+    async def _give_on_unused(self, jobs: Sequence[Job]) -> None:
+        """What was fetched ahead goes to another worker; if that cannot be said, its runs are found forgotten."""
+        for job in jobs:
+            if job.task_name == TASK:
+                with contextlib.suppress(DatabaseError, InterfaceError):
+                    await self._threads.run(self._give_on, UUID(str(job.task_kwargs["execution_id"])), job.priority)
+
     def _give_on(self, execution_id: UUID, priority: int) -> None:
         """A job that was fetched while the worker stopped goes to another one."""
         with write_transaction():
@@ -97,21 +108,28 @@ class Consumer:
             name="queue",
         )
         app = procrastinate.App(connector=connector)
+        app.job_manager = jobs = BatchingJobManager(connector, lambda: self._worker.room)
         app.add_tasks_from(tasks, namespace="")
-        async with app.open_async():
-            await app.run_worker_async(
-                name=self._worker.name,
-                queues=[QUEUE],
-                concurrency=self._worker.capacity,
-                fetch_job_polling_interval=1.0,
-                shutdown_graceful_timeout=ENDS_WITHIN,
-                delete_jobs="always",
-                additional_context={CONSUMER: self},
-                install_signal_handlers=False,
-                update_heartbeat_interval=HEARTBEAT,
-                stalled_worker_timeout=STALLED,
-                task_middleware=[],  # the tasks use the database in threads of this process, and look after these
-            )
+        try:
+            async with app.open_async():
+                await self._work(app)
+        finally:
+            await self._give_on_unused(jobs.unused)
+
+    async def _work(self, app: procrastinate.App) -> None:
+        await app.run_worker_async(
+            name=self._worker.name,
+            queues=[QUEUE],
+            concurrency=self._worker.capacity,
+            fetch_job_polling_interval=1.0,
+            shutdown_graceful_timeout=ENDS_WITHIN,
+            delete_jobs="always",
+            additional_context={CONSUMER: self},
+            install_signal_handlers=False,
+            update_heartbeat_interval=HEARTBEAT,
+            stalled_worker_timeout=STALLED,
+            task_middleware=[],  # the tasks use the database in threads of this process, and look after these
+        )
 
     async def _clean_up(self) -> None:
         while True:

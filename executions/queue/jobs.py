@@ -82,14 +82,15 @@ def _raise_priority(execution_id: UUID, priority: int) -> None:
 def drop_stale_jobs(stalled: float) -> int:
     """Delete the jobs that their workers left behind, because they are gone (no sign of them for `stalled` seconds) or
     could not note the end. What their runs need is seen from the runs themselves, so nothing is lost with a job."""
-    values: dict[str, Any] = {"task": TASK, "executed": [status.value for status in RUN_NEEDS_WORKER], "lately": LATELY}
+    executed = [status.value for status in RUN_NEEDS_WORKER]
+    values: dict[str, Any] = {"queue": QUEUE, "task": TASK, "executed": executed, "lately": LATELY}
     with connection.cursor() as cursor:
         cursor.execute("SELECT procrastinate_prune_stalled_workers_v1(%s)", [stalled])
         cursor.execute(
             """
             DELETE FROM procrastinate_jobs job
-            WHERE job.status = 'doing' AND job.task_name = %(task)s
-              AND (job.worker_id IS NULL OR NOT EXISTS (
+            WHERE job.status = 'doing' AND job.queue_name = %(queue)s
+              AND (job.worker_id IS NULL OR job.task_name = %(task)s AND NOT EXISTS (
                 SELECT 1 FROM executions_execution run
                 WHERE run.id = (job.args->>'execution_id')::uuid
                   AND (run.status = ANY(%(executed)s) OR run.finished_at > now() - %(lately)s)))

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection, transaction
+from procrastinate import App
+from procrastinate.contrib.django.utils import connector_params
+from procrastinate.jobs import Status
+from procrastinate.psycopg_connector import PsycopgConnector
 
 from executions import control, due, runtime
+from executions.database_threads import DatabaseThreads
 from executions.dispatch import start_execution
+from executions.hub import hub
 from executions.models import Execution, Mode
+from executions.queue.batches import BatchingJobManager
+from executions.worker import Worker
 from flows.models import Flow, FlowVersion
 from tests.integration.execution_data import chain_of, journal_of, make_flow, status_of, wait_for_status
 from tests.integration.flow_data import graph_of, make_user
@@ -280,6 +290,52 @@ def test_a_run_that_goes_on_does_not_queue_up_behind_new_ones(author: User, work
     assert {wait_for_status(run.pk) for run in (without_job, *new, with_job)} == {"success"}
     started = list(Execution.objects.order_by("started_at").values_list("id", flat=True))
     assert (set(started[:2]), started[2:]) == ({without_job.pk, with_job.pk}, [run.pk for run in new])
+
+
+@asynccontextmanager
+async def opened_jobs(room: int) -> AsyncIterator[tuple[BatchingJobManager, int]]:
+    """Jobs as a worker fetches them, and the id under which it is registered."""
+    connector = PsycopgConnector(kwargs=connector_params())
+    async with App(connector=connector).open_async():
+        jobs = BatchingJobManager(connector, lambda: room)
+        yield jobs, await jobs.register_worker()
+
+
+def test_jobs_that_are_fetched_together_come_by_priority_and_are_deleted_together(author: User) -> None:
+    flows = [make_flow(author, graph_of(0), name=f"P{number}", priority=number) for number in (0, 5)]
+    low, high = ([start(flow) for _ in range(4)] for flow in flows)
+
+    async def take_all() -> list[str | None]:
+        async with opened_jobs(room=3) as (manager, worker_id):
+            fetched = []
+            while job := await manager.fetch_job(["executions"], worker_id):
+                fetched.append(job)
+            await asyncio.gather(*(manager.finish_job(job, Status.SUCCEEDED, True) for job in fetched))
+            await manager.finish_job(fetched[0], Status.SUCCEEDED, True)  # it is gone, which is no error
+            return [job.queueing_lock for job in fetched]
+
+    assert asyncio.run(take_all()) == [str(run.pk) for run in high + low]
+    assert jobs() == []
+
+
+def test_what_a_worker_has_fetched_ahead_goes_to_another_one_at_once_when_it_stops(author: User) -> None:
+    from executions.queue.consumer import Consumer
+    from executions.queue.jobs import JobQueue
+
+    runs = [start(make_flow(author, graph_of(0), priority=2)) for _ in range(3)]
+    threads = DatabaseThreads("test", 1)
+    consumer = Consumer(Worker(runtime.writer, hub, threads, capacity=1), JobQueue(), threads)
+
+    async def fetch_one_and_stop() -> None:
+        async with opened_jobs(room=2) as (manager, worker_id):
+            await manager.fetch_job(["executions"], worker_id)
+            await manager.fetch_job(["executions"], worker_id)
+            await consumer._give_on_unused(manager.unused)
+
+    asyncio.run(fetch_one_and_stop())
+    threads.close()
+    by_run = {run.pk: [status for lock, status, _ in jobs() if lock == str(run.pk)] for run in runs}
+    assert list(by_run.values()) == [["doing"], ["doing"], ["doing", "todo"]]
 
 
 def test_a_job_that_its_worker_could_not_note_as_done_is_deleted_soon_and_that_of_a_living_run_is_not(

@@ -1,0 +1,89 @@
+"""Jobs fetched and ended many at a time.
+
+Procrastinate fetches each job by a statement of its own, and notes its end by another: of a run of one node that was
+more than the run itself (docs/adr/0009-jobs-in-batches.md).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from procrastinate.connector import BaseAsyncConnector
+from procrastinate.jobs import Job, Status
+from procrastinate.manager import JobManager
+
+MOST_AT_ONCE = 16
+"""Jobs that one statement fetches. What is fetched no other worker can take, so these must be few."""
+
+FETCH = """
+    SELECT (job).* FROM (
+        SELECT procrastinate_fetch_job_v2(%(queues)s::varchar[], %(worker_id)s) AS job
+        FROM generate_series(1, %(count)s) OFFSET 0
+    ) AS fetched
+    WHERE (job).id IS NOT NULL
+"""
+"""`OFFSET 0`: else the function would be called once for each column."""
+
+END = """
+    DELETE FROM procrastinate_jobs WHERE id IN (
+        SELECT id FROM procrastinate_jobs
+        WHERE id = ANY(%(ids)s::bigint[]) AND status = 'doing' ORDER BY id FOR UPDATE
+    )
+"""
+"""A job that is not there any more was found stale, and has been deleted."""
+
+
+class BatchingJobManager(JobManager):
+    """`room` says for how many jobs there is room."""
+
+    def __init__(self, connector: BaseAsyncConnector, room: Callable[[], int]) -> None:
+        super().__init__(connector)
+        self._room = room
+        self._fetched: deque[Job] = deque()
+        self._count = 1
+        self._ended: list[tuple[int, asyncio.Future[None]]] = []
+        self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def unused(self) -> list[Job]:
+        """Jobs that were fetched, and not asked for."""
+        return list(self._fetched)
+
+    async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
+        """The next job: from those that were fetched together, or else of the next such. They are one at first, and
+        twice as many each time that there were as many, so that a lone job costs one look."""
+        if not self._fetched:
+            count = max(1, min(self._count, self._room()))
+            rows = await self.connector.execute_query_all_async(
+                FETCH, queues=None if queues is None else list(queues), worker_id=worker_id, count=count
+            )
+            self._fetched.extend(map(Job.from_row, rows))
+            self._count = min(2 * count, MOST_AT_ONCE) if len(rows) == count else 1
+        return self._fetched.popleft() if self._fetched else None
+
+    async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
+        """Delete the job, with all others that end while the ones before are being deleted."""
+        if not delete_job or job.id is None:
+            await super().finish_job(job, status, delete_job)
+            return
+        noted = asyncio.get_running_loop().create_future()
+        self._ended.append((job.id, noted))
+        if self._ending is None or self._ending.done():
+            self._ending = asyncio.ensure_future(self._delete_ended())
+        await noted
+
+    async def _delete_ended(self) -> None:
+        while self._ended:
+            ended, self._ended = self._ended, []
+            try:
+                await self.connector.execute_query_async(END, ids=[job_id for job_id, _ in ended])
+            except Exception as error:  # noqa: BLE001 - for those who wait
+                for _, noted in ended:
+                    if not noted.done():
+                        noted.set_exception(error)
+            else:
+                for _, noted in ended:
+                    if not noted.done():
+                        noted.set_result(None)
