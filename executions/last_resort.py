@@ -1,4 +1,5 @@
-"""The end of a process that was told to end and does not: a node holds its event loop, or a thread nothing stops."""
+"""The end of a process that was told to end and does not: a node holds its event loop, the database does not
+answer, or a thread nothing stops."""
 
 from __future__ import annotations
 
@@ -43,6 +44,8 @@ class LastResort:
             logger.warning("ended in the middle of a node's thread, which did not end")
             os._exit(0)
         logger.error(
-            "a node holds the event loop: ended without handing over; the runs are taken up when their leases end"
+            "ended without handing over, after %g s: a node holds the event loop, or the database does not answer; "
+            "the runs are taken up when their leases end",
+            self._bound,
         )
         os._exit(1)

@@ -22,7 +22,7 @@ from executions.statuses import NODE_SETTLED, NodeStatus
 def count_lost_workers(runs: Sequence[Execution]) -> None:
     """Count one more lost worker for each of the runs; what is taken of them is to be saved."""
     for run in runs:
-        settled = NodeExecution.objects.filter(execution=run, status__in=NODE_SETTLED).count()
+        settled = _settled(run)
         run.takeovers = run.takeovers + 1 if run.takeovers and settled <= run.takeover_mark else 1
         run.takeover_mark = settled
 
@@ -35,20 +35,31 @@ def save_lost_workers(runs: Sequence[Execution]) -> None:
 
 def last_chances_apart(runs: Sequence[Execution], owner: str, canceled: Collection[UUID]) -> list[Execution]:
     """The runs without those that are failed if they lose this worker too: of these the first, if the worker holds none
-    already. The others are brought to a worker again. Those of `canceled` are only taken to be ended."""
+    already. The others are brought to a worker again. Those of `canceled` are only taken to be ended.
+
+    Where a node has ended since, the next loss is the first one again, and the run has many chances."""
     last = execution_settings().max_takeovers - 1
     chosen = {run.id for run in runs}
     held = Execution.objects.filter(lease_owner=owner, takeovers=last).exclude(id__in=chosen)
     taken: list[Execution] = []
     full: bool | None = None
     for run in runs:
-        if last > 0 and run.takeovers == last and run.id not in canceled:
-            full = held.exists() if full is None else full
+        if last > 0 and run.takeovers == last and run.id not in canceled and _is_stuck(run):
+            full = any(map(_is_stuck, held)) if full is None else full
             if full:
                 continue
             full = True
         taken.append(run)
     return taken
+
+
+def _is_stuck(run: Execution) -> bool:
+    """Whether no node has ended since the run has lost its last worker."""
+    return _settled(run) <= run.takeover_mark
+
+
+def _settled(run: Execution) -> int:
+    return NodeExecution.objects.filter(execution=run, status__in=NODE_SETTLED).count()
 
 
 def too_many_lost(run: Execution, restored: Mapping[str, Restored]) -> dict[str, str] | None:

@@ -133,13 +133,13 @@ class Worker:
         self._take_arrivals()
 
     async def execute(self, execution_id: UUID, priority: int = 0) -> None:
-        """Execute a run, and return when it has left this worker, or cannot be taken by it. Cancelling the wait does
-        not touch the run."""
+        """Execute a run, and return when it has left this worker, or cannot be taken by it; at once, when somebody
+        waits for that already. Cancelling the wait does not touch the run."""
+        if execution_id in self._leaving:
+            return
         self.enqueue(execution_id, priority)
         if self.has(execution_id):
-            left = self._leaving.get(execution_id)
-            if left is None:
-                left = self._leaving[execution_id] = asyncio.get_running_loop().create_future()
+            left = self._leaving[execution_id] = asyncio.get_running_loop().create_future()
             await asyncio.shield(left)
 
     def has(self, execution_id: UUID) -> bool:
@@ -175,9 +175,8 @@ class Worker:
         if self._stopping or not batch:
             return
         for execution_id in batch:
-            self._arrivals.pop(execution_id, None)
             self._runs[execution_id] = None
-        await self._claim(batch)
+        await self._claim({execution_id: self._arrivals.pop(execution_id, 0) for execution_id in batch})
 
     async def stop(self, grace: float) -> None:
         """Take no more; let running nodes end for `grace` seconds; give what is not ended by then back."""
@@ -233,9 +232,8 @@ class Worker:
                 if not self._runs:
                     self.on_change()
                 for execution_id in batch:
-                    del self._arrivals[execution_id]
                     self._runs[execution_id] = None
-                await self._claim(batch)
+                await self._claim({execution_id: self._arrivals.pop(execution_id) for execution_id in batch})
         finally:
             self._taking = False
 
@@ -250,26 +248,27 @@ class Worker:
             return list(self._arrivals)
         return sorted(self._arrivals, key=lambda execution_id: -self._arrivals[execution_id])[:count]
 
-    async def _claim(self, batch: list[UUID]) -> None:
-        retried: set[UUID] = set()
+    async def _claim(self, batch: Mapping[UUID, int]) -> None:
+        """Take runs, given with their priorities."""
+        retried: Mapping[UUID, int] = {}
         began = time.monotonic()
         try:
-            claimed = await self._threads.run(self._claim_now, batch)
+            claimed = await self._threads.run(self._claim_now, list(batch))
             took = time.monotonic() - began
             if len(batch) > 1:  # what comes one by one is claimed at once
                 self._next_claim = began + took + min(LONGEST_PAUSE, (CLAIM_SHARE - 1) * took)
         except (DatabaseError, InterfaceError) as error:
             logger.error("worker: %d runs cannot be taken (%s); trying again", len(batch), error)
             await asyncio.sleep(PAUSE_AFTER_ERROR)
-            retried = set() if self._stopping else set(batch)
-            self._arrivals.update(dict.fromkeys(retried, 0))
+            retried = {} if self._stopping else batch
+            self._arrivals.update(retried)
             claimed = []
         except Exception:
             logger.exception("worker: %d runs cannot be taken", len(batch))
             claimed = []
             if len(batch) > 1:
-                for execution_id in batch:  # whatever is wrong with one of them
-                    await self._claim([execution_id])
+                for execution_id, priority in batch.items():  # whatever is wrong with one of them
+                    await self._claim({execution_id: priority})
                 return
         held = {claim.execution_id for claim in claimed}
         for execution_id in batch:

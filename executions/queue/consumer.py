@@ -21,7 +21,7 @@ from psycopg_pool import AsyncConnectionPool, PoolTimeout
 from executions.conf import execution_settings
 from executions.database_threads import DatabaseThreads
 from executions.journal.transactions import write_transaction
-from executions.queue.batches import BatchingJobManager
+from executions.queue.batches import BatchingJobManager, reason_of
 from executions.queue.jobs import QUEUE, TASK, JobQueue, drop_stale_jobs
 from executions.queue.tasks import CONSUMER, tasks
 from executions.retention import prune_by_settings
@@ -90,11 +90,13 @@ class Consumer:
             began = asyncio.get_running_loop().time()
             try:
                 await self._consume_once()
+                if not self._worker.stopping:
+                    logger.warning("queue: the connection was lost; beginning anew")
             except (ProcrastinateException, PoolTimeout, OSError) as error:
-                logger.warning("queue: cannot be reached (%s); trying again", error)
+                logger.warning("queue: cannot be reached (%s); trying again", reason_of(error))
             except Exception:
                 logger.exception("queue: the consumer broke off; trying again")
-            failures = 0 if asyncio.get_running_loop().time() - began > 10 else failures + 1
+            failures = 1 if asyncio.get_running_loop().time() - began > 10 else failures + 1
             await asyncio.sleep(PAUSES[min(failures, len(PAUSES)) - 1])
 
     async def _consume_once(self) -> None:
@@ -108,7 +110,10 @@ class Consumer:
             name="queue",
         )
         app = procrastinate.App(connector=connector)
-        app.job_manager = jobs = BatchingJobManager(connector, lambda: self._worker.room)
+        worker = self._worker
+        app.job_manager = jobs = BatchingJobManager(
+            connector, capacity=worker.capacity, room=lambda: worker.room, stopping=lambda: worker.stopping
+        )
         app.add_tasks_from(tasks, namespace="")
         try:
             async with app.open_async():

@@ -6,6 +6,7 @@ import asyncio
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -208,7 +209,7 @@ def test_a_paused_run_holds_no_worker_and_no_job_and_goes_on_when_it_is_resumed(
     author: User, worker: StartWorker
 ) -> None:
     worker()
-    run = start(make_flow(author, graph_of(0.3, 0)))
+    run = start(make_flow(author, graph_of(2, 0)))
     wait_until(lambda: "wait0" in starts_of(run), 20)
     control.pause(run, None)
     assert wait_for_status(run.pk, "paused") == "paused"
@@ -297,7 +298,7 @@ async def opened_jobs(room: int) -> AsyncIterator[tuple[BatchingJobManager, int]
     """Jobs as a worker fetches them, and the id under which it is registered."""
     connector = PsycopgConnector(kwargs=connector_params())
     async with App(connector=connector).open_async():
-        jobs = BatchingJobManager(connector, lambda: room)
+        jobs = BatchingJobManager(connector, capacity=100, room=lambda: room, stopping=lambda: True)
         yield jobs, await jobs.register_worker()
 
 
@@ -316,6 +317,47 @@ def test_jobs_that_are_fetched_together_come_by_priority_and_are_deleted_togethe
 
     assert asyncio.run(take_all()) == [str(run.pk) for run in high + low]
     assert jobs() == []
+
+
+def test_a_second_job_of_a_run_that_is_executed_takes_no_place(author: User, worker: StartWorker) -> None:
+    from executions.queue.jobs import JobQueue
+
+    worker("--concurrency", "2")
+    run = start(make_flow(author, graph_of(30)))
+    wait_for_status(run.pk, "running")
+    for _ in range(2):
+        JobQueue().put({run.pk: 1})
+        wait_until(lambda: len(jobs()) == 1, what=lambda: f"one job, and not {jobs()}")
+    other = start(make_flow(author, graph_of(0), name="Other"))
+    assert wait_for_status(other.pk) == "success"
+    control.cancel(run, None)
+    assert wait_for_status(run.pk) == "canceled"
+
+
+def test_a_worker_that_lost_its_connection_to_the_queue_leaves_what_it_has_no_room_for_to_others(
+    author: User, worker: StartWorker
+) -> None:
+    first = worker("--concurrency", "2")
+    long = [start(make_flow(author, graph_of(30), name=f"Long {number}")) for number in range(2)]
+    for run in long:
+        wait_for_status(run.pk, "running")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND query LIKE '%%procrastinate%%' AND pid <> pg_backend_pid()"
+        )
+        assert cursor.rowcount > 0
+    first.wait_for_log("queue: the connection was lost", 20)
+    short = [start(make_flow(author, graph_of(0), name=f"Short {number}")) for number in range(4)]
+    time.sleep(3)  # what it should not do has no event to wait for
+    assert [status_of(run.pk) for run in short] == ["queued"] * 4
+    assert [status for lock, status, _ in jobs() if lock in {str(run.pk) for run in short}] == ["todo"] * 4
+    worker("--concurrency", "2")
+    assert [wait_for_status(run.pk, timeout=8) for run in short] == ["success"] * 4
+    assert [status_of(run.pk) for run in long] == ["running"] * 2
+    for run in long:
+        control.cancel(run, None)
+        assert wait_for_status(run.pk) == "canceled"
 
 
 def test_what_a_worker_has_fetched_ahead_goes_to_another_one_at_once_when_it_stops(author: User) -> None:

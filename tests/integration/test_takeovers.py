@@ -89,3 +89,16 @@ def test_of_runs_that_lost_the_same_workers_one_at_a_time_gets_its_last_chance(r
     assert left.takeovers == 2
     node(left, "start", "success")
     assert [claim.execution_id for claim in claims.claim(ids, "worker 2")] == [left.pk]
+
+
+def test_a_run_that_has_made_progress_keeps_no_other_from_its_last_chance(run: Execution) -> None:
+    beside = [start_execution(run.flow, input_data={}, requester=run.requester, mode=Mode.API) for _ in range(2)]
+    ids = [run.pk, *(each.pk for each in beside)]
+    for number in range(2):
+        assert len(claims.claim(ids, f"worker {number}")) == 3
+        claims.end_leases_of(f"worker {number}")
+    (first,) = claims.claim(ids, "worker 2")
+    ids.remove(first.execution_id)
+    assert claims.claim(ids, "worker 2") == []
+    node(Execution.objects.get(pk=first.execution_id), "start", "success")
+    assert len(claims.claim(ids, "worker 2")) == 1

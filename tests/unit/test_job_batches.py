@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -52,8 +53,9 @@ def row(number: int) -> dict[str, Any]:
     }
 
 
-def jobs_of(queue: Queue, room: int = 100) -> BatchingJobManager:
-    return BatchingJobManager(cast("BaseAsyncConnector", queue), lambda: room)
+def jobs_of(queue: Queue, *, room: Callable[[], int] = lambda: 100, stopping: bool = False) -> BatchingJobManager:
+    connector = cast("BaseAsyncConnector", queue)
+    return BatchingJobManager(connector, capacity=100, room=room, stopping=lambda: stopping)
 
 
 async def fetch(jobs: BatchingJobManager) -> int | None:
@@ -77,10 +79,36 @@ async def test_jobs_come_in_their_order_and_a_lone_one_costs_one_look() -> None:
 
 async def test_no_more_are_fetched_than_there_is_room_for() -> None:
     queue = Queue(40)
-    jobs = jobs_of(queue, room=3)
+    jobs = jobs_of(queue, room=lambda: 3)
     for _ in range(12):
         await fetch(jobs)
     assert queue.asked == [1, 2, 3, 3, 3]
+
+
+async def test_who_asks_while_there_is_no_room_waits_for_it() -> None:
+    queue = Queue(2)
+    places = [0, 0, 0, 1]
+    jobs = jobs_of(queue, room=lambda: places.pop(0) if len(places) > 1 else places[0])
+    assert await fetch(jobs) == 1
+    assert places == [1]
+
+
+async def test_who_is_to_stop_gets_none_while_there_is_no_room() -> None:
+    queue = Queue(2)
+    assert await fetch(jobs_of(queue, room=lambda: 0, stopping=True)) is None
+    assert queue.asked == []
+
+
+async def test_no_more_jobs_are_under_way_than_the_worker_has_places() -> None:
+    """Some execute no run, or one that is executed already: there is room, and no place."""
+    queue = Queue(200)
+    jobs = jobs_of(queue, room=lambda: 200)
+    fetched = [await fetch(jobs) for _ in range(100)]
+    assert sum(queue.asked) == 100
+    jobs._stopping = lambda: True
+    assert await fetch(jobs) is None
+    await end(jobs, fetched[0] or 0)
+    assert await fetch(jobs) == 101
 
 
 async def test_what_was_fetched_and_not_asked_for_is_known() -> None:
@@ -108,12 +136,14 @@ async def test_jobs_that_end_meanwhile_are_deleted_together() -> None:
     assert queue.deleted[2:] == [[5]]
 
 
-async def test_who_waits_for_an_end_that_cannot_be_noted_is_told_so() -> None:
+async def test_ends_that_cannot_be_noted_are_left_to_who_cleans_up(caplog: pytest.LogCaptureFixture) -> None:
     queue = Queue(0)
     jobs = jobs_of(queue)
-    queue.fault = ConnectorException("The connection was closed.")
-    for told in await asyncio.gather(end(jobs, 1), end(jobs, 2), return_exceptions=True):
-        assert told is queue.fault
+    queue.fault = ConnectorException("Database error.")
+    queue.fault.__cause__ = OSError("server closed the connection unexpectedly\n\tThis probably means")
+    await asyncio.gather(end(jobs, 1), end(jobs, 2))
+    (said,) = caplog.messages
+    assert said == "queue: the end of 2 jobs cannot be noted (server closed the connection unexpectedly)"
     queue.fault = None
     await end(jobs, 3)
     assert queue.deleted == [[3]]
