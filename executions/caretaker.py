@@ -8,13 +8,14 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from uuid import UUID
 
 from django.db import DatabaseError, InterfaceError
 
 from executions import claims, due, limits
 from executions.conf import execution_settings
+from executions.database_clock import clock
 from executions.database_threads import DatabaseThreads
 from executions.journal.transactions import write_transaction
 from executions.models import Command
@@ -152,7 +153,7 @@ class Caretaker:
             # Workers that were started together do not look together.
             longest = SWEEP * random.uniform(0.8, 1.2)  # noqa: S311 - not a secret
             if isinstance(wake, datetime):
-                longest = min(longest, max(SWEEP_PAUSE, (wake - datetime.now(UTC)).total_seconds()))
+                longest = min(longest, max(SWEEP_PAUSE, (wake - clock.now()).total_seconds()))
             await _ring_or_wait(self._changed, longest)
             await asyncio.sleep(SWEEP_PAUSE)
 

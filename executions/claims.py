@@ -19,7 +19,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 
 from executions.conf import execution_settings
-from executions.database_clock import database_now
+from executions.database_clock import clock, database_now
 from executions.engine.messages import node_after, text
 from executions.engine.plan import Plan
 from executions.engine.ports import NodeRow
@@ -272,7 +272,7 @@ def end_leases_of(owner: str) -> None:
     held = Execution.objects.filter(lease_owner=owner)
     with write_transaction():
         lock_in_order(held)
-        held.update(lease_until=datetime.now(UTC) - timedelta(seconds=1))
+        held.update(lease_until=database_now() - timedelta(seconds=1))
 
 
 def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
@@ -280,7 +280,7 @@ def fail(execution_id: UUID, epoch: int, error: dict[str, str]) -> None:
 
     Its nodes that were running or waited for their next attempt are cancelled, as in every other end of a run.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     with write_transaction():
         run = Execution.objects.select_for_update().filter(id=execution_id, epoch=epoch).first()
         if run is None or run.status in RUN_ENDED:

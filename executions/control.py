@@ -9,6 +9,7 @@ from django.contrib.auth.models import User
 from django.db import transaction
 
 from executions import runtime
+from executions.database_clock import database_now
 from executions.errors import ControlRefused
 from executions.journal.transactions import write_transaction
 from executions.models import Command, Execution, NodeExecution
@@ -56,6 +57,8 @@ def check_waits(execution: Execution, node_id: str) -> None:
         raise ControlRefused("The node does not wait yet.", hint="Try again when the run has come to it.")
     if newest.status != NodeStatus.WAITING:
         raise ControlRefused(f"The node does not wait any more: it is {newest.status}.")
+    if newest.wait_until is not None and newest.wait_until <= database_now():
+        raise ControlRefused("The time in which the node waits is over.", hint="The run goes on by itself.")
     if Command.objects.filter(execution=execution, kind=Command.Kind.SIGNAL, node_id=node_id, taken_at=None).exists():
         raise ControlRefused("The node has been resumed already.")
 

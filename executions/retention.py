@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -18,6 +18,7 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet
 
 from executions.conf import execution_settings
+from executions.database_clock import database_now
 from executions.journal.transactions import write_transaction
 from executions.models import Command, Execution, ExecutionEvent, NodeExecution
 from executions.statuses import RUN_ENDED, RunStatus
@@ -145,7 +146,7 @@ def _oldest_kept(flow: Flow, keep_runs: int) -> UUID | None:
 
 
 def _since(days: int) -> datetime:
-    return datetime.now(UTC) - min(timedelta(days=min(days, 10**6)), LONGEST_PAST)
+    return database_now() - min(timedelta(days=min(days, 10**6)), LONGEST_PAST)
 
 
 # -- how ----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ committed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -129,6 +130,8 @@ def stretch(held: Held) -> Iterator[None]:
     error: BaseException | None = None
     try:
         yield
+    except asyncio.CancelledError:
+        raise  # the worker ends, and gives the run to another one
     except BaseException as raised:
         error = raised
         raise

@@ -19,10 +19,11 @@ from django.db.models import Q
 from executions import claims, tracing
 from executions.claims import Claim
 from executions.conf import execution_settings
+from executions.database_clock import clock
 from executions.database_threads import DatabaseThreads
 from executions.due import Pending, priorities
 from executions.engine.messages import text
-from executions.engine.ports import JournalLost, JournalRefused, SystemClock
+from executions.engine.ports import JournalLost, JournalRefused
 from executions.engine.run import Outcome, Run, RunLimits
 from executions.hub import Hub
 from executions.journal.writer import JournalWriter, RunJournal
@@ -337,7 +338,7 @@ class Worker:
             progress_interval=settings.progress_interval,
             park_after=settings.park_after,
         )
-        run = Run(held.plan, held.head, journal, SystemClock(), restored=held.restored, limits=limits)
+        run = Run(held.plan, held.head, journal, clock, restored=held.restored, limits=limits)
         journal.on_fault = run.abort
         self._runs[held.execution_id] = run
         self._hub.executing(held.execution_id, here=True)

@@ -60,17 +60,18 @@ def logging_configuration(level: str, filename: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"without_secrets": {"()": "wataomi.log_secrets.WithoutSecrets"}},
-        "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s %(message)s"}},
+        "formatters": {
+            "line": {
+                "()": "wataomi.log_secrets.LineFormatter",
+                "format": "%(asctime)s %(levelname)-7s %(name)s %(message)s",
+            }
+        },
         "handlers": handlers,
         "root": {"handlers": list(handlers), "level": level if level in LEVELS else "INFO"},
         "loggers": {
             # Django's own handlers would write each record a second time.
             "django": {"handlers": [], "level": "INFO", "propagate": True},
-            "django.server": {"handlers": [], "level": "INFO", "propagate": True, "filters": ["without_secrets"]},
-            # The loggers that name the address of a request.
-            "django.request": {"filters": ["without_secrets"]},
-            "django.security.csrf": {"filters": ["without_secrets"]},
+            "django.server": {"handlers": [], "level": "INFO", "propagate": True},
             "daphne": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
             "httpcore": {"level": "WARNING"},

@@ -27,6 +27,7 @@ if not SECRET_KEY:
         "SECRET_KEY is not set. Set the environment variable SECRET_KEY to a long random string "
         "(or DEBUG=1 for development on your own machine)."
     )
+SECRET_KEY_FALLBACKS = environment.strings("SECRET_KEY_FALLBACKS")
 ALLOWED_HOSTS = environment.strings("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = environment.strings("CSRF_TRUSTED_ORIGINS")
 

@@ -68,8 +68,8 @@ class QueueFigures:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TableFigures:
     name: str
-    rows: int
-    """As PostgreSQL estimates it."""
+    rows: int | None
+    """As PostgreSQL estimates it; None until it has."""
     bytes: int
 
 

@@ -143,7 +143,7 @@ def _age(since: datetime | None, now: datetime) -> float | None:
 def _ended(now: datetime) -> dict[int, dict[str, int]]:
     since = {minutes: now - timedelta(minutes=minutes) for minutes in WINDOWS}
     counts: Any = {f"last{m}": Count("id", filter=Q(finished_at__gt=begin)) for m, begin in since.items()}
-    ended = Execution.objects.filter(finished_at__gt=since[max(WINDOWS)])
+    ended = Execution.objects.filter(finished_at__gt=since[max(WINDOWS)], finished_at__lte=now)
     # Grouped by a text of its own: SQLite would read all runs along `execution_by_status`, for the sake of its order.
     grouped: Any = ended.order_by().values(ended_as=Concat("status", Value(""))).annotate(**counts)
     rows: list[dict[str, Any]] = list(grouped)
@@ -164,7 +164,7 @@ def _tables(cursor: Any) -> tuple[TableFigures, ...]:
     models = (Execution, NodeExecution, ExecutionEvent)
     names = {model._meta.db_table: str(model._meta.verbose_name_plural) for model in models}
     cursor.execute(
-        "SELECT relname, greatest(reltuples, 0)::bigint, pg_total_relation_size(oid) FROM pg_class "
+        "SELECT relname, nullif(reltuples, -1)::bigint, pg_total_relation_size(oid) FROM pg_class "
         "WHERE oid = ANY (SELECT to_regclass(name) FROM unnest(%s::text[]) AS name)",
         [list(names)],
     )

@@ -105,6 +105,8 @@ def _runs(figures: Figures) -> Iterator[Metric]:
     yield _labelled("wataomi_runs", "Runs that have not ended.", "status", figures.runs)
     yield _gauge("wataomi_queue_runs", "Runs that wait for a worker.", queue.depth)
     yield _gauge("wataomi_queue_oldest_age_seconds", "Of the run that waits longest.", queue.oldest_seconds or 0)
+    unlimited = queue.oldest_unlimited_seconds or 0
+    yield _gauge("wataomi_queue_oldest_unlimited_age_seconds", "Of those whose flow has no limit of runs.", unlimited)
     yield _gauge("wataomi_lost_runs", "Runs whose lease has ended, and nobody took over.", queue.lost)
     yield _gauge("wataomi_overdue_runs", "Runs whose wait is over, and nobody goes on.", queue.overdue)
     ended = GaugeMetricFamily(
@@ -120,7 +122,7 @@ def _services(figures: Figures) -> Iterator[Metric]:
     yield _gauge("wataomi_database_size_bytes", "Size of the database.", figures.database.bytes)
     tables = {table.name.replace(" ", "_"): table for table in figures.database.tables}
     if tables:
-        rows = {name: table.rows for name, table in tables.items()}
+        rows = {name: table.rows for name, table in tables.items() if table.rows is not None}
         yield _labelled("wataomi_table_rows", "Rows, as PostgreSQL estimates them.", "table", rows)
         sizes = {name: table.bytes for name, table in tables.items()}
         yield _labelled("wataomi_table_size_bytes", "Size with indexes.", "table", sizes)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from executions.status.figures import WINDOWS, Figures, ProcessFigures
+from executions.status.figures import WINDOWS, Figures, ProcessFigures, TableFigures
 from executions.status.problems import problems_of
 from executions.status.words import NOTHING, counted, milliseconds_words, rate_words, size_words, span_words
 from executions.statuses import RunStatus
@@ -97,10 +97,14 @@ def _state(process: ProcessFigures) -> str:
     return f"alive, seen {span_words(process.seen_seconds)} ago"
 
 
+def _rows(table: TableFigures) -> str:
+    return "" if table.rows is None else f"about {table.rows:,} "
+
+
 def services(figures: Figures) -> Iterator[Tile]:
     """What the runs stand on."""
     database = figures.database
-    tables = " · ".join(f"{table.name} about {table.rows:,} ({size_words(table.bytes)})" for table in database.tables)
+    tables = " · ".join(f"{table.name} {_rows(table)}({size_words(table.bytes)})" for table in database.tables)
     yield Tile(label="Database", value=f"{database.vendor}, {size_words(database.bytes)}", note=tables)
     layer = figures.layer
     if not layer.joins_processes:

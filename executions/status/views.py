@@ -41,7 +41,9 @@ def metrics(request: HttpRequest) -> HttpResponse:
 def _has_token(request: HttpRequest) -> bool:
     token = execution_settings().metrics_token
     scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    return bool(token) and scheme.lower() == "bearer" and constant_time_compare(given.strip(), token)
+    # Headers come as Latin-1, whatever their bytes are (PEP 3333).
+    sent = given.strip().encode("latin-1", "replace")
+    return bool(token) and scheme.lower() == "bearer" and constant_time_compare(sent, token.encode())
 
 
 def _is_staff(request: HttpRequest) -> bool:

@@ -67,6 +67,14 @@ def test_a_missing_secret_key_is_a_clear_start_up_error() -> None:
     assert "Traceback" not in result.stderr
 
 
+def test_what_earlier_secret_keys_have_signed_can_stay_valid() -> None:
+    shown = manage(
+        "shell", "--no-imports", "-c", "from django.conf import settings; print(settings.SECRET_KEY_FALLBACKS)",
+        SECRET_KEY_FALLBACKS="old,older",
+    )  # fmt: skip
+    assert shown.stdout.strip() == "['old', 'older']"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,8 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from executions.models import Command, Execution
+from executions import runtime
+from executions.models import Command, Execution, NodeExecution
 from executions.resume_links import BadToken, read_token, resume_token
 from tests import services
 from tests.integration.execution_data import journal_of, wait_for_status
@@ -23,6 +25,7 @@ from tests.integration.flow_data import make_user
 from tests.integration.scripted_nodes import Gate, Scripts, scripted_chain
 from tests.integration.waiting_runs import approval, node, start, waiting
 from tests.servers import PROJECT, ServerProcess, start_daphne, start_uvicorn
+from wataomi.log_secrets import LineFormatter
 
 pytestmark = pytest.mark.usefixtures("executor")
 
@@ -98,6 +101,21 @@ def test_a_form_without_an_answer_is_refused_with_words(author: User) -> None:
     assert signals(run) == 0
 
 
+def test_an_answer_after_the_time_out_is_refused_also_while_nobody_goes_on_with_the_run(author: User) -> None:
+    run = waiting(author, approval(timeout=2, unit="days"))
+    runtime.shutdown()
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    NodeExecution.objects.filter(execution=run, node_id="ask").update(wait_until=past)
+    Execution.objects.filter(pk=run.pk).update(wake_at=past)
+    assert Client().get(link(run)).status_code == 409
+    answer = Client().post(link(run), data="{}", content_type=JSON)
+    assert (answer.status_code, signals(run)) == (409, 0)
+    assert "is over" in answer.json()["detail"]
+    runtime.executor(recover=True)
+    assert wait_for_status(run.pk) == "success"
+    assert node(run, "late").status == "success"
+
+
 def test_a_link_that_was_tampered_with_is_not_known(author: User) -> None:
     run = waiting(author, approval())
     token = resume_token(run.pk, "ask")
@@ -165,8 +183,16 @@ def test_no_log_has_the_secret(author: User, caplog: pytest.LogCaptureFixture) -
     run = waiting(author, approval())
     token = resume_token(run.pk, "ask")
     client = Client(enforce_csrf_checks=True)
+    caplog.handler.setFormatter(LineFormatter("%(message)s"))
     with caplog.at_level(logging.DEBUG):
         client.post(f"/resume/{token}", {"approved": "true"})
+        client.get("/login", {"next": f"/resume/{token}"})
+        client.get(f"/resume//{token}")
+        logging.getLogger("daphne.server").warning("%s took too long", [f"uri=/resume/{token}"])
+        try:
+            raise ValueError(f"/resume/{token}")
+        except ValueError:
+            logging.getLogger("django.request").exception("Internal Server Error")
         client.post(f"/resume/{token}", data="{}", content_type=JSON)
         client.post(f"/resume/{token}", data="{}", content_type=JSON)
     assert "/resume/" in caplog.text

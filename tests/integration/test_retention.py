@@ -71,6 +71,13 @@ def test_runs_that_ended_longer_ago_go_and_no_others(flow: Flow) -> None:
     assert remaining() == {kept.id}
 
 
+def test_the_age_of_a_run_is_that_by_the_database_s_clock(flow: Flow, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, old = make_run(flow, days=6), make_run(flow, days=40)
+    monkeypatch.setattr("executions.retention.database_now", lambda: NOW - timedelta(days=30))
+    assert prune(Rule(days=7)) == 1
+    assert remaining() == {kept.id} and old.id != kept.id
+
+
 @pytest.mark.parametrize("status", sorted(set(RunStatus) - RUN_ENDED))
 def test_a_run_that_has_not_ended_is_kept_however_old_it_is(flow: Flow, status: str) -> None:
     run = make_run(flow, status=status, started_at=NOW - timedelta(days=900))

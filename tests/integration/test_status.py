@@ -129,6 +129,7 @@ def test_runs_by_status_and_those_that_ended_lately(flow: Flow) -> None:
     now = datetime.now(UTC)
     for seconds, status in ((10, "success"), (200, "success"), (200, "error"), (800, "canceled"), (1000, "success")):
         make_run(flow, status, finished_at=now - timedelta(seconds=seconds))
+    make_run(flow, "success", finished_at=now + timedelta(seconds=300))  # of a machine whose clock was ahead
     make_run(flow, "waiting")
     figures = gather()
     assert figures.ended == {
@@ -287,12 +288,13 @@ def metrics_of(client: Client, **headers: str) -> dict[str, dict[tuple[str, ...]
         ("Bearer ", 401),
         ("Basic secret", 401),
         ("Bearer secretäö", 401),
-        ("Bearer secret", 200),
-        ("bearer  secret ", 200),
+        ("Bearer secret-é".encode().decode("latin-1"), 200),
+        ("bearer  secret-é ".encode().decode("latin-1"), 200),
     ],
 )
 def test_metrics_are_for_who_has_the_token(settings: Any, sent: str | None, status: int) -> None:
-    settings.WATAOMI_METRICS_TOKEN = "secret"
+    """Headers are bytes, and come as Latin-1."""
+    settings.WATAOMI_METRICS_TOKEN = "secret-é"
     response = Client().get("/metrics", headers={"Authorization": sent} if sent else {})
     assert response.status_code == status
     assert ("WWW-Authenticate" in response) is (status == 401)
@@ -328,6 +330,7 @@ def test_metrics_have_the_figures_of_the_installation(staff: Client, flow: Flow)
     assert found["wataomi_process_commit_seconds"] == {("b:2:y", "0.5"): 0.002, ("b:2:y", "0.99"): 0.04}
     assert found["wataomi_runs"][("queued",)] == 1 and found["wataomi_queue_runs"] == {(): 1}
     assert found["wataomi_queue_oldest_age_seconds"][()] == pytest.approx(60, abs=5)
+    assert found["wataomi_queue_oldest_unlimited_age_seconds"][()] == pytest.approx(60, abs=5)
     assert found["wataomi_ended_runs"][("1", "error")] == 1
     assert found["wataomi_database_size_bytes"][()] > 0
     assert set(found["wataomi_problems"]) == {(code,) for code in CODES}

@@ -167,6 +167,18 @@ def test_a_fault_outside_of_the_nodes_is_on_the_run_s_span(
     assert whole.status.status_code is StatusCode.ERROR and whole.events[0].name == "exception"
 
 
+def test_a_run_that_its_worker_hands_over_has_not_failed(
+    exporter: InMemorySpanExporter, author: User, scripts: Scripts
+) -> None:
+    scripts["a"] = Gate()
+    run = start(author, "a")
+    wait_until(lambda: NodeExecution.objects.filter(execution=run, node_id="a", status="running").exists())
+    runtime.shutdown()
+    (stretch,) = filter(is_run, spans_of(exporter, run))
+    assert (stretch.status.status_code, len(stretch.events)) == (StatusCode.UNSET, 0)
+    assert attributes_of(stretch)["execution.status"] == "running"
+
+
 class Broken(SpanProcessor):
     def on_start(self, *args: Any, **kwargs: Any) -> None:
         raise RuntimeError("the collector is on fire")

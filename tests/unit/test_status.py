@@ -150,6 +150,8 @@ def test_services() -> None:
     database = DatabaseFigures(vendor="PostgreSQL", bytes=1_500_000_000, tables=tables)
     shown = {service.label: (service.value, service.note) for service in services(figures(database=database))}
     assert shown["Database"] == ("PostgreSQL, 1.5 GB", "executions about 1,000,000 (600 MB)")
+    young = DatabaseFigures(vendor="PostgreSQL", bytes=1, tables=(TableFigures(name="runs", rows=None, bytes=8_000),))
+    assert next(iter(services(figures(database=young)))).note == "runs (8.0 KB)", "not counted yet"
     assert shown["Channel layer"] == ("reached", "RedisPubSubChannelLayer")
     assert shown["Executor"] == ("procrastinate", "2 jobs wait, 40 are under way")
 
