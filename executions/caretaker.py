@@ -39,6 +39,12 @@ SWEEP = 1.0
 SWEEP_PAUSE = 0.02
 """Seconds between two looks that events of this worker ask for."""
 
+SLOW_SHARE = 0.25
+"""Of a lease. A database that takes longer to answer may have kept the owners of runs from renewing their leases."""
+
+RENEW_AGAIN = 0.2
+"""Seconds until leases that could not be renewed are tried again."""
+
 PRUNE = 3600.0
 """Seconds between two clean-ups."""
 
@@ -127,15 +133,15 @@ class Caretaker:
         if self._recover:
             await self._quietly(self._free_dead)
         while True:
-            if self._worker.held:
-                await self._quietly(self._renew)
-            await asyncio.sleep(execution_settings().lease / 3)
+            renewed = not self._worker.held or await self._quietly(self._renew)
+            await asyncio.sleep(execution_settings().lease / 3 if renewed else RENEW_AGAIN)
 
-    async def _renew(self) -> None:
+    async def _renew(self) -> bool:
         until = claims.lease_end()
         held = await self._threads.run(claims.renew, self._worker.name, self._worker.held_ids)
         if over := self._worker.renewed(held, until):
             self._worker.leave_lost(over, await self._threads.run(claims.epochs, over))
+        return True
 
     async def _free_dead(self) -> None:
         """Runs of a process of this machine that is gone need not wait for their leases to end."""
@@ -159,13 +165,18 @@ class Caretaker:
 
     async def _bring_due(self) -> datetime | None:
         """Bring what is due to a worker, and say when the next wait ends."""
+        began = time.monotonic()
         found = await self._threads.run(due.woken) + await self._threads.run(limits.next_in_line)
         if not self._recover:
             # A command in a terminal looks after its own runs, and leaves those of a server alone.
             await self._bring([execution_id for execution_id in found if execution_id in self._brought])
             return None
         if time.monotonic() >= self._blind_until:
-            found += await self._threads.run(due.interrupted)
+            interrupted = await self._threads.run(due.interrupted)
+            if time.monotonic() - began > SLOW_SHARE * execution_settings().lease:
+                self._look_away()
+            else:
+                found += interrupted
         await self._bring(found)
         return await self._threads.run(due.next_wake)
 
@@ -192,14 +203,17 @@ class Caretaker:
             await self._quietly(lambda: self._threads.run(prune_by_settings, lambda: self._worker.stopping))
             await asyncio.sleep(PRUNE)
 
+    def _look_away(self) -> None:
+        """Leases have ended meanwhile that their living owners could not renew: they come first."""
+        self._blind_until = time.monotonic() + execution_settings().lease
+
     async def _quietly(self, look_after: Callable[[], Awaitable[object]]) -> object:
         """Whatever goes wrong, the worker goes on looking after its runs."""
         try:
             return await look_after()
         except (DatabaseError, InterfaceError) as error:
             logger.warning("worker: the database is not there (%s); trying again", error)
-            # Leases have ended meanwhile that their living owners could not renew: they come first.
-            self._blind_until = time.monotonic() + execution_settings().lease
+            self._look_away()
         except Exception:
             logger.exception("worker: cannot look after its runs; trying again")
         return None

@@ -41,7 +41,8 @@ class LastResort:
         self._told.get()
         if self._stopped.wait(self._bound):
             time.sleep(THREAD_SECONDS)  # the process ends within it, where no thread keeps it
-            logger.warning("ended in the middle of a node's thread, which did not end")
+            names = ", ".join(thread.name for thread in threading.enumerate() if not thread.daemon)
+            logger.warning("ended while threads went on, of a node or of who waits for the database: %s", names)
             os._exit(0)
         logger.error(
             "ended without handing over, after %g s: a node holds the event loop, or the database does not answer; "

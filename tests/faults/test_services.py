@@ -33,6 +33,7 @@ def test_runs_wait_while_postgresql_is_away_and_then_go_on(
         assert world.wait_for_status(run) == "success"
         begun = [effect.node_id for effect in world.effects(run)]
         assert list(dict.fromkeys(begun)) == [f"n{number}" for number in range(8)]
+        assert world.query("SELECT epoch, takeovers FROM executions_execution WHERE id = %s", run) == [(1, 0)]
     world.check()
     assert all(reader.frames.ended for reader in readers)
 

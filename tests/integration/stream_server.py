@@ -32,12 +32,24 @@ def stream_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     return variables
 
 
-@pytest.fixture(params=["daphne", "uvicorn"])
+def start_uvicorn_h11(*place: Any, **options: Any) -> ServerProcess:
+    return start_uvicorn(*place, arguments=["--http", "h11"], **options)
+
+
+def start_uvicorn_httptools(*place: Any, **options: Any) -> ServerProcess:
+    return start_uvicorn(*place, arguments=["--http", "httptools"], **options)
+
+
+SERVERS = {"daphne": start_daphne, "uvicorn": start_uvicorn_h11, "uvicorn-httptools": start_uvicorn_httptools}
+"""uvicorn has two parsers of HTTP/1.1, with a `send` of its own each."""
+
+
+@pytest.fixture(params=list(SERVERS))
 def stream_server(
     request: pytest.FixtureRequest, tmp_path: Path, stream_environment: dict[str, str]
 ) -> Iterator[StartStreamServer]:
     """Return a function that starts the small project under a server's command line; it is stopped after the test."""
-    start_server = start_daphne if request.param == "daphne" else start_uvicorn
+    start_server = SERVERS[request.param]
     servers: list[ServerProcess] = []
 
     def start(environment: Mapping[str, str] | None = None) -> ServerProcess:

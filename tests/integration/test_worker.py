@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Q
 
 from executions import claims, control, due, runtime
@@ -526,6 +526,42 @@ def test_a_run_keeps_its_lease_while_it_goes_on(
     first.enqueue(run.pk)
     assert wait_for_status(run.pk) == "success"
     assert row(run).epoch == 1
+
+
+@pytest.mark.parametrize("errors", [0, 2], ids=["slow", "away"])
+def test_a_run_whose_owner_could_not_renew_its_lease_either_is_left_to_it(
+    author: User, settings: Any, monkeypatch: pytest.MonkeyPatch, errors: int
+) -> None:
+    """The database hangs for all. When it is back, who looks for dead workers first would find all of them dead."""
+    settings.WATAOMI_LEASE = 3
+    runtime.use(Nowhere())
+    run = start(make_flow(author, graph_of(0)))
+    (held,) = claims.claim([run.pk], "a living worker")
+    Execution.objects.filter(pk=run.pk).update(status="running")
+    looks = 0
+    epochs: list[int] = []
+    over = threading.Event()
+    woken = due.woken
+
+    def look() -> list[UUID]:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            assert over.wait(20)
+        if looks <= errors:
+            raise OperationalError("the connection was closed")
+        if looks == errors + 3:  # the second one after the hang at the earliest
+            epochs.append(row(run).epoch)
+        return woken()
+
+    monkeypatch.setattr(due, "woken", look)
+    runtime.use(None)
+    runtime.executor(recover=True)
+    wait_until(lambda: Execution.objects.filter(pk=run.pk, lease_until__lt=datetime.now(UTC)).exists())
+    over.set()
+    wait_until(lambda: bool(epochs), 20, lambda: f"a third look, and not {looks}")
+    assert epochs == [held.epoch], "it is left to its owner for the length of a lease"
+    assert wait_for_status(run.pk) == "success", "and then taken over"
 
 
 def test_a_run_that_was_given_back_is_taken_at_once_and_a_new_one_is_left_to_who_made_it(author: User) -> None:

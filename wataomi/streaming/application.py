@@ -16,7 +16,8 @@ class StreamingApplication:
 
     Under Daphne and uvicorn: `send` of a response in parts waits while the client's socket is full, and drops a client
     that takes nothing for `WATAOMI_WRITE_TIMEOUT` seconds; a response that breaks off closes the connection at once;
-    the end of the process ends the streams, so that their `finally` blocks run. Under every server: sync code runs in a
+    the end of the process ends the streams, so that their `finally` blocks run (uvicorn says so by its lifespan, which
+    must not be switched off). Under every server: sync code runs in a
     bounded pool of threads, of which a stream keeps none, and callbacks of `on_shutdown` are called.
     """
 
