@@ -240,6 +240,19 @@ async def test_a_zombie_writes_nothing_and_is_told_so(
     assert await database(NodeExecution.objects.count) == 0
 
 
+async def test_a_zombie_is_refused_before_its_heir_has_written_anything(
+    writer: JournalWriter, published: Published, make_run: Callable[[], Execution]
+) -> None:
+    run = await database(make_run)
+    zombie = writer.open(run.pk, 1, 0)
+    await database(lambda: Execution.objects.filter(pk=run.pk).update(epoch=2))
+    zombie.append([entry(1)])
+    with pytest.raises(JournalLost):
+        await within(zombie.committed(1))
+    await database(run.refresh_from_db)
+    assert (run.last_seq, await seqs(run), published) == (0, [], [])
+
+
 async def test_a_deleted_run_is_lost_and_no_other_is(writer: JournalWriter, make_run: Callable[[], Execution]) -> None:
     gone, there = await database(make_run), await database(make_run)
     journals = [writer.open(run.pk, 1, 0) for run in (gone, there)]

@@ -13,10 +13,11 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, OperationalError, connection, transaction
 
 from executions import claims
 from executions.engine.ports import Entry, HeadRow, JournalRefused
+from executions.journal import reader
 from executions.journal.batch import RunWrite
 from executions.journal.postgres import APPLICATION_NAME, PostgresDatabase
 from executions.journal.writer import JournalWriter, RunJournal
@@ -208,6 +209,20 @@ def test_runs_are_locked_in_the_order_of_their_ids(
 def _renew(execution_ids: Sequence[UUID]) -> None:
     claims.renew("me", execution_ids)
     connection.close()
+
+
+# Reading
+
+
+def test_events_are_read_in_order_wherever_they_lie(runs: list[Execution]) -> None:
+    for seq in (3, 1, 2):
+        ExecutionEvent.objects.create(execution=runs[0], seq=seq, type="event", data="{}", created_at=NOW)
+    with transaction.atomic(), connection.cursor() as cursor:
+        # As they lie, and not along an index that has them in order anyway.
+        for way in ("indexscan", "indexonlyscan", "bitmapscan"):
+            cursor.execute(f"SET LOCAL enable_{way} = off")
+        assert [event.seq for event in reader.events_after(runs[0].pk, 0)] == [1, 2, 3]
+        assert [event.seq for event in reader.events_after(runs[0].pk, 1, limit=1)] == [2]
 
 
 # Connections that end

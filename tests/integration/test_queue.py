@@ -180,6 +180,16 @@ def test_sigterm_does_not_wait_for_a_long_node_and_another_worker_takes_the_run_
     assert wait_for_status(run.pk) == "canceled"
 
 
+def test_a_run_that_is_given_back_on_sigterm_has_a_job_at_once(author: User, worker: StartWorker) -> None:
+    # Longer than its job is waited for: it cannot give the run on.
+    only = worker(environment={"WATAOMI_SHUTDOWN_GRACE": "2"})
+    run = start(make_flow(author, graph_of(25)))
+    wait_until(lambda: "wait0" in starts_of(run), 20)
+    only.terminate()
+    assert (status_of(run.pk), holder_of(run)) == ("running", "")
+    assert (str(run.pk), "todo", 1) in jobs()
+
+
 def test_a_run_goes_on_behind_its_last_committed_node_when_its_worker_is_killed(
     author: User, worker: StartWorker
 ) -> None:

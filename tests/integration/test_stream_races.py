@@ -17,6 +17,7 @@ from channels.layers import get_channel_layer
 from django.contrib.auth.models import User
 from django.db import OperationalError
 
+from executions import announcer as announcers
 from executions import runtime, sse, stream
 from executions.announcer import GROUP, Announcer
 from executions.dispatch import start_execution
@@ -29,7 +30,7 @@ from tests.integration.execution_data import assert_complete, journal_of, make_f
 from tests.integration.flow_data import make_user
 from tests.integration.lossy_layer import LossyLayer
 from tests.integration.scripted_nodes import Gate, Scripts, scripted_chain
-from tests.servers import wait_until
+from tests.servers import wait_until, within
 
 pytestmark = pytest.mark.usefixtures("executor")
 
@@ -357,6 +358,22 @@ async def test_without_a_layer_a_slow_look_brings_everything(busy_flow: Flow, fa
     await assert_same_as_the_journal(run, await read(run.pk))
 
 
+async def test_a_reader_whom_nobody_wakes_looks_at_the_journal_behind_each_keep_alive(
+    author: User, scripts: Scripts, far_hub: Hub, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WATAOMI_KEEP_ALIVE = 0.05
+    monkeypatch.setattr(far_hub, "_watch", lambda stop: None)
+    gate = scripts["a"] = Gate()
+    run = await sync_to_async(start)(await sync_to_async(make_flow)(author, scripted_chain("a")))
+    chunks = []
+    async with asyncio.timeout(within(10)), aclosing(stream.frames(run.pk)) as stream_chunks:
+        async for chunk in stream_chunks:
+            chunks.append(chunk)
+            if chunk == sse.KEEP_ALIVE:
+                gate.open()
+    await assert_same_as_the_journal(run, read_frames(chunks))
+
+
 async def test_a_hint_makes_the_slow_look_a_quick_one(
     author: User, scripts: Scripts, join: Callable[..., LossyLayer], settings: Any
 ) -> None:
@@ -453,6 +470,36 @@ def test_an_announcer_that_was_closed_starts_anew(settings: Any) -> None:
         speaker.close()
         listener.watch(run, False)  # a reader that leaves behind the end
     assert announcer_threads() == before
+
+
+def test_an_announcer_that_hears_nothing_any_more_joins_anew(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(announcers, "ECHO_SECONDS", 0.02)
+    monkeypatch.setattr(announcers, "DEAF_SECONDS", 0.05)
+    monkeypatch.setattr(announcers, "PAUSES_AFTER_ERROR", (0.01,))
+    original = LossyLayer.receive
+
+    async def receive(layer: LossyLayer, channel: str) -> dict[str, Any]:
+        if channel.endswith("!0"):  # the first that is joined falls silent
+            await asyncio.Event().wait()
+        return await original(layer, channel)
+
+    monkeypatch.setattr(LossyLayer, "receive", receive)
+    layer = {"BACKEND": "tests.integration.lossy_layer.LossyLayer", "CONFIG": {"loss": 0, "capacity": 100}}
+    settings.CHANNEL_LAYERS = {"default": layer}
+    heard: list[tuple[UUID, int]] = []
+    announcer = Announcer(lambda execution_id, upto: heard.append((execution_id, upto)))
+    run = uuid4()
+    announcer.watch(run, True)
+
+    def hears() -> bool:
+        announcer.announce(run, 7)
+        return (run, 7) in heard
+
+    try:
+        wait_until(hears)
+    finally:
+        announcer.close()
+    assert heard[:2] == [(run, 0), (run, 0)], "what was lost meanwhile is looked for"
 
 
 def test_closing_an_announcer_while_others_use_it_is_no_deadlock_and_mixes_no_loops(

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from django.db import OperationalError, transaction
 from django.db.models import Q
 
 from executions import claims, control, due, runtime
+from executions.caretaker import Caretaker
 from executions.dispatch import start_execution
 from executions.engine.run import Run
 from executions.errors import ControlRefused
@@ -564,6 +566,88 @@ def test_a_run_whose_owner_could_not_renew_its_lease_either_is_left_to_it(
     assert wait_for_status(run.pk) == "success", "and then taken over"
 
 
+@pytest.fixture
+def renew(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmbeddedExecutor], None]:
+    """Return a function that has a worker renew its leases; by themselves they are not renewed."""
+
+    async def never(caretaker: Caretaker) -> None:
+        await asyncio.Event().wait()
+
+    def renew(worker: EmbeddedExecutor) -> None:
+        asyncio.run_coroutine_threadsafe(worker._caretaker._renew(), worker._loop).result(10)
+
+    monkeypatch.setattr(Caretaker, "_look_after_leases", never)
+    return renew
+
+
+def takes_an_hour(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Until this function of `claims` is called, it is an hour earlier there."""
+    original, behind = getattr(claims, name), 3600.0
+
+    def call(*args: Any) -> Any:
+        nonlocal behind
+        behind = 0.0
+        return original(*args)
+
+    monkeypatch.setattr(claims, name, call)
+    monkeypatch.setattr(claims, "time", SimpleNamespace(monotonic=lambda: time.monotonic() - behind))
+
+
+def test_a_run_whose_claim_took_longer_than_the_lease_does_not_count_as_held(
+    author: User,
+    scripts: Scripts,
+    workers: Callable[[], EmbeddedExecutor],
+    renew: Callable[[EmbeddedExecutor], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    takes_an_hour(monkeypatch, "admitted")
+    gate = scripts["a"] = Gate()
+    worker = workers()
+    run = start(make_flow(author, scripted_chain("a")))
+    worker.enqueue(run.pk)
+    wait_until(lambda: run.pk in worker.worker._journals)
+    assert not worker.worker._journals[run.pk].is_held
+    renew(worker)
+    gate.wait_entered()
+
+
+def test_a_renewal_that_took_longer_than_the_lease_prolongs_nothing(
+    author: User,
+    scripts: Scripts,
+    workers: Callable[[], EmbeddedExecutor],
+    renew: Callable[[EmbeddedExecutor], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    gate = scripts["a"] = Gate()
+    worker = workers()
+    run = start(make_flow(author, scripted_chain("a")))
+    worker.enqueue(run.pk)
+    gate.wait_entered()
+    takes_an_hour(monkeypatch, "renew")
+    renew(worker)
+    assert not worker.worker._journals[run.pk].is_held
+
+
+def test_a_run_that_waits_for_its_lease_and_was_taken_over_leaves_its_worker(
+    author: User,
+    scripts: Scripts,
+    workers: Callable[[], EmbeddedExecutor],
+    renew: Callable[[EmbeddedExecutor], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    takes_an_hour(monkeypatch, "admitted")
+    worker = workers()
+    run = start(make_flow(author, scripted_chain("a")))
+    worker.enqueue(run.pk)
+    wait_until(lambda: [name for _, name, _ in journal_of(run.pk)][-1:] == ["nodeExecutionAfter"])
+    until = datetime.now(UTC) + timedelta(minutes=1)
+    Execution.objects.filter(pk=run.pk).update(epoch=2, lease_owner="another", lease_until=until)
+    renew(worker)
+    wait_until(lambda: worker.worker.held == 0)
+    assert scripts.started == []
+    assert starts_of(run) == ["start"]
+
+
 def test_a_run_that_was_given_back_is_taken_at_once_and_a_new_one_is_left_to_who_made_it(author: User) -> None:
     runtime.use(Nowhere())
     flow = make_flow(author, graph_of(0))
@@ -632,6 +716,32 @@ def test_what_is_taken_while_a_worker_stops_is_given_back(
     go_on.set()
     stopping.join(10)
     wait_until(lambda: row(run).lease_until is None and row(run).epoch == 1)
+    assert status_of(run.pk) == "queued"
+
+
+def test_a_claim_that_ends_when_its_worker_has_given_everything_back_leaves_no_lease(
+    author: User, workers: Callable[[], EmbeddedExecutor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, released = threading.Event(), threading.Event()
+    claim, release = claims.claim, claims.release
+
+    def late(execution_ids: list[UUID], owner: str) -> Any:
+        entered.set()
+        assert released.wait(10)
+        return claim(execution_ids, owner)
+
+    def releasing(*args: Any) -> None:
+        release(*args)
+        released.set()
+
+    monkeypatch.setattr(claims, "claim", late)
+    monkeypatch.setattr(claims, "release", releasing)
+    first = workers()
+    run = start(make_flow(author, graph_of(0)))
+    first.enqueue(run.pk)
+    assert entered.wait(10)
+    first.stop()
+    wait_until(lambda: (row(run).epoch, row(run).lease_owner, row(run).lease_until) == (1, "", None))
     assert status_of(run.pk) == "queued"
 
 
