@@ -84,7 +84,10 @@ def events_of(run: Execution) -> list[tuple[int, str]]:
 def is_waiting(count: int = 1) -> Callable[[], bool]:
     def look() -> bool:
         with connection.cursor() as cursor:
-            cursor.execute("SELECT count(*) FROM pg_locks WHERE NOT granted")
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+                " WHERE NOT granted AND datname = current_database()"
+            )
             return bool(cursor.fetchone()[0] == count)
 
     return look
