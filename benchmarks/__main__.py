@@ -14,9 +14,12 @@ from benchmarks import databases
 
 PARTS = {
     "sqlite": ("throughput", "readers", "startup"),
-    "postgres": ("throughput", "queue", "readers", "scale"),
+    "postgres": ("throughput", "queue", "readers", "scale", "peers"),
 }
 """What is measured on each database, in this order; each is a module with a function `measure`."""
+
+ONLY_WHEN_NAMED = {"peers"}
+"""It installs packages."""
 
 
 def main() -> int:
@@ -25,7 +28,7 @@ def main() -> int:
         return _measure(given)
     failed = 0
     for kind, parts in PARTS.items():
-        wanted = [part for part in parts if not given.parts or part in given.parts]
+        wanted = [part for part in parts if (part in given.parts if given.parts else part not in ONLY_WHEN_NAMED)]
         if wanted and given.on in (None, kind):
             failed |= _measure_on(kind, wanted, given.repeats, given.rows)
     return failed
@@ -34,7 +37,9 @@ def main() -> int:
 def _arguments() -> argparse.Namespace:
     arguments = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     known = sorted({part for parts in PARTS.values() for part in parts})
-    arguments.add_argument("parts", nargs="*", metavar="part", help=f"{', '.join(known)}; all of them without a word")
+    arguments.add_argument(
+        "parts", nargs="*", metavar="part", help=f"{', '.join(known)}; without a word all of them but peers"
+    )
     arguments.add_argument("--on", choices=PARTS, help="only on this database")
     arguments.add_argument("--repeats", type=int, default=3, help="of each throughput figure; the median is printed")
     arguments.add_argument(
@@ -53,7 +58,11 @@ def _measure_on(kind: str, parts: list[str], repeats: int, rows: list[int]) -> i
         with scratch as url:
             command = [sys.executable, "-m", "benchmarks", *parts, "--repeats", str(repeats)]
             command += ["--rows", *map(str, rows)]
-            return subprocess.run(command, env=os.environ | _environment(kind, url), check=False).returncode
+            process = subprocess.Popen(command, env=os.environ | _environment(kind, url))
+            try:
+                return process.wait()
+            finally:
+                process.wait()  # behind Ctrl-C, which reaches both: it stops what it has started
     except databases.PostgresMissing as error:
         print(f"\nLeft out: {', '.join(parts)} on PostgreSQL. {error} (BENCH_DATABASE_URL names another one.)")
         return 0
@@ -83,7 +92,7 @@ def _measure(given: argparse.Namespace) -> int:
     from django.core.management import call_command
 
     call_command("migrate", verbosity=0)
-    options = {"throughput": [given.repeats], "queue": [given.repeats], "scale": [given.rows]}
+    options = {"throughput": [given.repeats], "queue": [given.repeats], "scale": [given.rows], "peers": [given.repeats]}
     for part in given.parts:
         importlib.import_module(f"benchmarks.{part}").measure(*options.get(part, []))
     return 0

@@ -31,7 +31,7 @@ class Server:
 @contextmanager
 def running_server(**environment: str) -> Iterator[Server]:
     """Daphne with the project, answering; stopped at the end."""
-    port = _free_port()
+    port = free_port()
     command = [
         sys.executable,
         "-m",
@@ -55,7 +55,7 @@ def running_server(**environment: str) -> Iterator[Server]:
         process.wait(15)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
