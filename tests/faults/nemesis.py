@@ -170,10 +170,14 @@ class Nemesis:
     async def _crash(self, fault: Fault) -> None:
         postgres = self._cluster.postgres
         async with self._service_busy[postgres]:
-            backends = await self._backends()
-            backend = backends[int(fault.choice * len(backends))]
+            while True:
+                backends = await self._backends()
+                backend = backends[int(fault.choice * len(backends))]
+                # It may have ended by itself meanwhile, or by another fault.
+                with contextlib.suppress(ProcessLookupError):
+                    await asyncio.to_thread(postgres.crash, backend)
+                    break
             self._note(fault, f"backend {backend} of {len(backends)}")
-            await asyncio.to_thread(postgres.crash, backend)
 
     async def _terminate_connections(self, fault: Fault) -> None:
         postgres = self._cluster.postgres
