@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import partial
 from threading import Barrier, BrokenBarrierError, Lock
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 CLOSE_SECONDS = 2.0
@@ -44,6 +46,25 @@ class DatabaseThreads:
         closed = [pool.submit(_close_connection, all_here) for _ in range(self._size)]
         pool.shutdown(wait=False)
         wait(closed, timeout=CLOSE_SECONDS)
+
+
+class NodeThreads(ThreadPoolExecutor):
+    """The threads of an event loop on which nodes run, for `asyncio.to_thread`: one that has used the database holds no
+    connection while it waits for more, and takes none with it when it ends. There are as many as asyncio has."""
+
+    def __init__(self) -> None:
+        super().__init__(thread_name_prefix="asyncio")
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        return super().submit(_without_connection, partial(fn, *args, **kwargs))
+
+
+def _without_connection(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    finally:
+        connection.close()
+        connection.queries_log.clear()
 
 
 def _close_connection(all_here: Barrier) -> None:

@@ -21,7 +21,7 @@ from executions import processes, tracing
 from executions.announcer import Announcer
 from executions.caretaker import Caretaker
 from executions.conf import execution_settings
-from executions.database_threads import DatabaseThreads
+from executions.database_threads import DatabaseThreads, NodeThreads
 from executions.engine.ports import Entry
 from executions.hub import hub
 from executions.journal.commit_times import percentile
@@ -54,6 +54,7 @@ class EmbeddedExecutor:
     def __init__(self, *, recover: bool) -> None:
         self._threads = DatabaseThreads("worker", 2)
         self._loop = asyncio.new_event_loop()
+        self._loop.set_default_executor(NodeThreads())
         self._thread = threading.Thread(target=self._serve, name="executor", daemon=True)
         self._started = threading.Event()
         self._recover = recover

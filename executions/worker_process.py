@@ -11,7 +11,7 @@ from types import FrameType
 from executions import processes, runtime
 from executions.caretaker import Caretaker
 from executions.conf import execution_settings
-from executions.database_threads import DatabaseThreads
+from executions.database_threads import DatabaseThreads, NodeThreads
 from executions.hub import hub
 from executions.last_resort import LastResort
 from executions.models import Process
@@ -39,6 +39,7 @@ class WorkerProcess:
     async def run(self) -> None:
         """Work until SIGTERM or SIGINT; then give back what is held, within the settings' grace."""
         loop = asyncio.get_running_loop()
+        loop.set_default_executor(NodeThreads())
         told = asyncio.Event()
         self._tell_on_signals(loop, told)
         logger.info("worker %s: started, %d runs at once", self.worker.name, self.worker.capacity)

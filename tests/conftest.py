@@ -8,6 +8,7 @@ import signal
 from collections.abc import Generator, Iterator
 
 import pytest
+from django.conf import settings
 from pytest_django import DjangoDbBlocker
 
 from tests import services
@@ -16,7 +17,18 @@ from tests.servers import daphne_server, project_server  # noqa: F401 (fixtures)
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
+PLACES = 1_000
+"""Connections of the tests' own pool to PostgreSQL. Many tests use threads that end without giving theirs back, which
+closes the connection, and which the pool never hears of: after ten of them nobody would get one any more."""
+
+
 def pytest_configure() -> None:
+    _hear_signals()
+    if services.wanted():
+        settings.DATABASES["default"]["OPTIONS"]["pool"]["max_size"] = PLACES
+
+
+def _hear_signals() -> None:
     """Processes inherit which signals are ignored: tests that send them would fail under `nohup`, or behind a shell's
     `&`."""
     for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):

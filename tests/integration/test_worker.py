@@ -15,7 +15,8 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import OperationalError, transaction
+from django.db import DEFAULT_DB_ALIAS, OperationalError, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import Q
 
 from executions import claims, control, due, runtime
@@ -790,6 +791,23 @@ def test_a_command_for_a_run_that_is_deleted_at_that_moment_is_refused(author: U
             command(gone, None)
     with pytest.raises(ControlRefused, match="deleted"):
         control.signal(gone, "wait", {}, None)
+
+
+def test_what_a_node_does_with_the_database_in_threads_leaves_no_connection(author: User, scripts: Scripts) -> None:
+    used: list[BaseDatabaseWrapper] = []
+
+    def ask() -> None:
+        assert Execution.objects.count() == 1
+        used.append(connections[DEFAULT_DB_ALIAS])
+
+    async def asks(ctx: NodeContext) -> None:
+        await asyncio.gather(*(asyncio.to_thread(ask) for _ in range(20)))
+
+    scripts["a"] = asks
+    run = start(make_flow(author, scripted_chain("a")))
+    assert wait_for_status(run.pk) == "success"
+    assert len(used) == 20
+    assert {wrapper.connection for wrapper in used} == {None}
 
 
 def test_a_worker_in_a_container_is_not_taken_for_a_process_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
