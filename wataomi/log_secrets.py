@@ -7,8 +7,9 @@ import re
 import sys
 from typing import Any
 
-_SIGNED = re.compile(r"[\w.-]{20,}(?::|%3A)[\w-]{43}(?![\w-])", re.IGNORECASE)
-"""What `django.core.signing` makes, also where it stands in an address in another one."""
+_SIGNED = re.compile(r"(?<![\w.-])(?:[\w.-]{20,}(?::|%3A)[\w-]{43}(?![\w-]))+", re.IGNORECASE)
+"""What `django.core.signing` makes, also where it stands in an address in another one. Looked for only where a word
+begins: from each character of a long one, a line of 64 KB took 13 s."""
 
 
 def without_secrets(text: str) -> str:

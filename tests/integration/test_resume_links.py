@@ -25,7 +25,7 @@ from tests.integration.flow_data import make_user
 from tests.integration.scripted_nodes import Gate, Scripts, scripted_chain
 from tests.integration.waiting_runs import approval, node, start, waiting
 from tests.servers import PROJECT, ServerProcess, start_daphne, start_uvicorn
-from wataomi.log_secrets import LineFormatter
+from wataomi.log_secrets import LineFormatter, without_secrets
 
 pytestmark = pytest.mark.usefixtures("executor")
 
@@ -197,6 +197,12 @@ def test_no_log_has_the_secret(author: User, caplog: pytest.LogCaptureFixture) -
         client.post(f"/resume/{token}", data="{}", content_type=JSON)
     assert "/resume/" in caplog.text
     assert token not in caplog.text
+
+
+def test_a_long_line_is_logged_at_once_and_secrets_in_it_are_not() -> None:
+    """Anybody may ask for a long address: looked for from each character, nothing would be found for minutes."""
+    token, filler = resume_token(UUID(int=1), "ask"), "a" * 300_000
+    assert without_secrets(f"GET /{filler} /resume/{token}") == f"GET /{filler} /resume/***"
 
 
 @pytest.mark.parametrize("start_server", [start_daphne, start_uvicorn])
