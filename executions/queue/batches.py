@@ -72,8 +72,8 @@ class BatchingJobManager(JobManager):
         """The next job: from those that were fetched together, or else of the next such. They are one at first, and
         twice as many each time that there were as many, so that a lone job costs one look. What nobody here can execute
         at once is left to other workers."""
-        if not self._fetched and await self._has_room():
-            count = min(self._count, self._room(), self._capacity - self._under_way)
+        if not self._fetched and (free := await self._free_places()) > 0:
+            count = min(self._count, free)
             rows = await self.connector.execute_query_all_async(
                 FETCH, queues=None if queues is None else list(queues), worker_id=worker_id, count=count
             )
@@ -84,10 +84,11 @@ class BatchingJobManager(JobManager):
         self._under_way += 1
         return self._fetched.popleft()
 
-    async def _has_room(self) -> bool:
-        """Wait for it, but not so long that who asks would miss that it is to stop."""
+    async def _free_places(self) -> int:
+        """How many jobs can be executed. While there are none that is waited for, but not so long that who asks would
+        miss that it is to stop."""
         deadline = time.monotonic() + LONGEST_WAIT
-        while not (free := min(self._room(), self._capacity - self._under_way) > 0):
+        while (free := min(self._room(), self._capacity - self._under_way)) <= 0:
             if self._stopping() or time.monotonic() > deadline:
                 break
             await asyncio.sleep(ROOM_POLL)

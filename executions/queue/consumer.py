@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -67,22 +67,23 @@ class Consumer:
         """What a job does: wait until its run has left the worker."""
         await self._worker.execute(execution_id, priority)
         if self._worker.stopping:
-            await self._threads.run(self._give_on, execution_id, priority)
+            await self._threads.run(self._give_on, {execution_id: priority})
 
     async def prune(self) -> None:
         await self._threads.run(prune_by_settings, lambda: self._worker.stopping)
 
     async def _give_on_unused(self, jobs: Sequence[Job]) -> None:
         """What was fetched ahead goes to another worker; if that cannot be said, its runs are found forgotten."""
-        for job in jobs:
-            if job.task_name == TASK:
-                with contextlib.suppress(DatabaseError, InterfaceError):
-                    await self._threads.run(self._give_on, UUID(str(job.task_kwargs["execution_id"])), job.priority)
+        runs = {UUID(str(job.task_kwargs["execution_id"])): job.priority for job in jobs if job.task_name == TASK}
+        if runs:
+            with contextlib.suppress(DatabaseError, InterfaceError):
+                # In the order of ids, as whoever puts runs into the queue does: see `due.priorities`.
+                await self._threads.run(self._give_on, dict(sorted(runs.items())))
 
-    def _give_on(self, execution_id: UUID, priority: int) -> None:
-        """A job that was fetched while the worker stopped goes to another one."""
+    def _give_on(self, runs: Mapping[UUID, int]) -> None:
+        """Runs whose jobs were fetched while the worker stopped go to another one."""
         with write_transaction():
-            self._queue.put({execution_id: priority})
+            self._queue.put(runs)
 
     async def _consume(self) -> None:
         failures = 0
