@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,15 +33,11 @@ def stream_environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, st
     return variables
 
 
-def start_uvicorn_h11(*place: Any, **options: Any) -> ServerProcess:
-    return start_uvicorn(*place, arguments=["--http", "h11"], **options)
-
-
-def start_uvicorn_httptools(*place: Any, **options: Any) -> ServerProcess:
-    return start_uvicorn(*place, arguments=["--http", "httptools"], **options)
-
-
-SERVERS = {"daphne": start_daphne, "uvicorn": start_uvicorn_h11, "uvicorn-httptools": start_uvicorn_httptools}
+SERVERS: dict[str, Callable[..., ServerProcess]] = {
+    "daphne": start_daphne,
+    "uvicorn": partial(start_uvicorn, arguments=["--http", "h11"]),
+    "uvicorn-httptools": partial(start_uvicorn, arguments=["--http", "httptools"]),
+}
 """uvicorn has two parsers of HTTP/1.1, with a `send` of its own each."""
 
 

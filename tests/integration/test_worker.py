@@ -581,6 +581,19 @@ def renew(monkeypatch: pytest.MonkeyPatch) -> Callable[[EmbeddedExecutor], None]
     return renew
 
 
+@pytest.fixture
+def handed(author: User, workers: Callable[[], EmbeddedExecutor]) -> Callable[[], tuple[EmbeddedExecutor, Execution]]:
+    """Return a function that hands a run of the scripted node `a` to a worker; both are returned."""
+
+    def hand() -> tuple[EmbeddedExecutor, Execution]:
+        worker = workers()
+        run = start(make_flow(author, scripted_chain("a")))
+        worker.enqueue(run.pk)
+        return worker, run
+
+    return hand
+
+
 def takes_an_hour(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """Until this function of `claims` is called, it is an hour earlier there."""
     original, behind = getattr(claims, name), 3600.0
@@ -595,17 +608,14 @@ def takes_an_hour(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 
 
 def test_a_run_whose_claim_took_longer_than_the_lease_does_not_count_as_held(
-    author: User,
     scripts: Scripts,
-    workers: Callable[[], EmbeddedExecutor],
+    handed: Callable[[], tuple[EmbeddedExecutor, Execution]],
     renew: Callable[[EmbeddedExecutor], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     takes_an_hour(monkeypatch, "admitted")
     gate = scripts["a"] = Gate()
-    worker = workers()
-    run = start(make_flow(author, scripted_chain("a")))
-    worker.enqueue(run.pk)
+    worker, run = handed()
     wait_until(lambda: run.pk in worker.worker._journals)
     assert not worker.worker._journals[run.pk].is_held
     renew(worker)
@@ -613,16 +623,13 @@ def test_a_run_whose_claim_took_longer_than_the_lease_does_not_count_as_held(
 
 
 def test_a_renewal_that_took_longer_than_the_lease_prolongs_nothing(
-    author: User,
     scripts: Scripts,
-    workers: Callable[[], EmbeddedExecutor],
+    handed: Callable[[], tuple[EmbeddedExecutor, Execution]],
     renew: Callable[[EmbeddedExecutor], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate = scripts["a"] = Gate()
-    worker = workers()
-    run = start(make_flow(author, scripted_chain("a")))
-    worker.enqueue(run.pk)
+    worker, run = handed()
     gate.wait_entered()
     takes_an_hour(monkeypatch, "renew")
     renew(worker)
@@ -630,16 +637,13 @@ def test_a_renewal_that_took_longer_than_the_lease_prolongs_nothing(
 
 
 def test_a_run_that_waits_for_its_lease_and_was_taken_over_leaves_its_worker(
-    author: User,
     scripts: Scripts,
-    workers: Callable[[], EmbeddedExecutor],
+    handed: Callable[[], tuple[EmbeddedExecutor, Execution]],
     renew: Callable[[EmbeddedExecutor], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     takes_an_hour(monkeypatch, "admitted")
-    worker = workers()
-    run = start(make_flow(author, scripted_chain("a")))
-    worker.enqueue(run.pk)
+    worker, run = handed()
     wait_until(lambda: [name for _, name, _ in journal_of(run.pk)][-1:] == ["nodeExecutionAfter"])
     until = datetime.now(UTC) + timedelta(minutes=1)
     Execution.objects.filter(pk=run.pk).update(epoch=2, lease_owner="another", lease_until=until)
